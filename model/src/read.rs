@@ -1,0 +1,1 @@
+//! Reads, checked against a table key schema and ready to run. (skeleton)

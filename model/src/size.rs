@@ -1,0 +1,1 @@
+//! Size accounting. (skeleton)
