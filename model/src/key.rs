@@ -55,3 +55,11 @@ pub fn encode_key_value(
 ) -> Result<()> {
     todo!()
 }
+/// A range of keys: from `start`, included, to `end`, excluded; without an end it goes on to the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    /// The first key.
+    pub start: Bytes,
+    /// The first key that is not in the range any more.
+    pub end: Option<Bytes>,
+}

@@ -1,0 +1,115 @@
+//! The engine: an ordered map of byte keys to byte values under the state machines, behind a small trait.
+//!
+//! Nothing above this folder knows which engine it is. Every implementation passes one conformance suite, which also
+//! states which reads are isolated from a batch under way (see [`Isolation`]).
+//!
+//! The engine's own durability is not waited for on the write path: the log is the promise. [`Engine::flush`] is called
+//! in the background, and the log is truncated only up to the applied index that was read before that call (R16).
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+pub use stator_model::key::KeyRange;
+
+use crate::error::Result;
+
+/// One change of a [`Batch`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The key has this value from now on.
+    Put(Bytes, Bytes),
+    /// The key is absent from now on.
+    Delete(Bytes),
+}
+
+/// Changes that become visible, and survive, together or not at all. Later changes of a key win.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The changes, in order.
+    pub changes: Vec<Change>,
+}
+
+impl Batch {
+    /// Adds a put.
+    pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.changes.push(Change::Put(key.into(), value.into()));
+    }
+
+    /// Adds a delete.
+    pub fn delete(&mut self, key: impl Into<Bytes>) {
+        self.changes.push(Change::Delete(key.into()));
+    }
+}
+
+/// Which way a scan goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Upwards in key order.
+    Forward,
+    /// Downwards in key order.
+    Backward,
+}
+
+/// What a scan calls for each key and value; it may end the scan.
+pub type Visitor<'a> = dyn FnMut(Bytes, Bytes) -> Result<ControlFlow<()>> + 'a;
+
+/// What can be read from an engine, or from a snapshot of it.
+pub trait Reader: Send + Sync {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// A fault of the engine.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
+    /// Visits the keys of a range in order.
+    ///
+    /// # Errors
+    /// A fault of the engine, or what the visitor answers.
+    fn scan(&self, range: &KeyRange, direction: Direction, visit: &mut Visitor<'_>) -> Result<()>;
+}
+
+/// Which reads never see half a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Reads through [`Engine::snapshot`].
+    Snapshots,
+    /// Single gets only: the engine has no snapshots.
+    Gets,
+}
+
+/// How large an engine is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineSize {
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// Bytes of buffers not yet written to disk, where the engine tells.
+    pub buffer_bytes: u64,
+}
+
+/// An ordered, embedded store.
+pub trait Engine: Reader + 'static {
+    /// The engine's name: `memory`, `fjall` or `sled`.
+    fn name(&self) -> &'static str;
+    /// Makes the changes of a batch visible, atomically. Durable after the next [`Engine::flush`]; what survives a
+    /// crash is always a prefix of the batches (R15).
+    ///
+    /// # Errors
+    /// A fault of the engine; then nothing of the batch is visible, and the engine may need [`Engine::reopen`].
+    fn write(&self, batch: &Batch) -> Result<()>;
+    /// Makes durable everything that was written before the call (R16).
+    ///
+    /// # Errors
+    /// A fault of the engine.
+    fn flush(&self) -> Result<()>;
+    /// A view of the engine as it is now, if the engine has such views.
+    fn snapshot(&self) -> Option<Box<dyn Reader>>;
+    /// Which reads never see half a batch.
+    fn isolation(&self) -> Isolation;
+    /// How large the engine is.
+    fn size(&self) -> EngineSize;
+    /// Closes and opens the engine again in place, after a fault (R11): what is visible then is a prefix of what was.
+    ///
+    /// # Errors
+    /// A fault of the engine; it may be tried again.
+    fn reopen(&self) -> Result<()>;
+}

@@ -1,0 +1,1 @@
+//! The keyspace of a node's engine, on one page. (skeleton)
