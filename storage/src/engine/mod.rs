@@ -6,7 +6,9 @@
 //! The engine's own durability is not waited for on the write path: the log is the promise. [`Engine::flush`] is called
 //! in the background, and the log is truncated only up to the applied index that was read before that call (R16).
 
-use std::ops::ControlFlow;
+pub mod memory;
+
+use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
 
@@ -112,4 +114,17 @@ pub trait Engine: Reader + 'static {
     /// # Errors
     /// A fault of the engine; it may be tried again.
     fn reopen(&self) -> Result<()>;
+}
+
+/// A range as the standard library's maps take one.
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// The bounds of a range that is not empty: maps panic on a range that ends before it starts.
+fn bounds(range: &KeyRange) -> Option<Bounds<'_>> {
+    let end = match &range.end {
+        Some(end) if *end <= range.start => return None,
+        Some(end) => Bound::Excluded(end.as_ref()),
+        None => Bound::Unbounded,
+    };
+    Some((Bound::Included(range.start.as_ref()), end))
 }
