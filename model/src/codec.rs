@@ -150,6 +150,16 @@ impl EncodedItem {
         Ok((canonical, size))
     }
 
+    /// Decodes what is stored, and was checked before it was: that it does not decode is a fault of the database.
+    pub(crate) fn decode_stored(&self) -> Result<Item> {
+        self.decode().map_err(not_stored)
+    }
+
+    /// The size of what is stored.
+    pub(crate) fn stored_size(&self) -> Result<usize> {
+        self.check().map(|checked| checked.size).map_err(not_stored)
+    }
+
     /// The item's size, in bytes, as DynamoDB accounts it, if the bytes are canonical.
     fn scan(&self) -> Option<usize> {
         scan::entries(&self.0, TOP_LEVEL).map(|(size, _)| size)
@@ -192,6 +202,11 @@ impl EncodedItem {
     pub fn into_bytes(self) -> Bytes {
         self.0
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "map_err gives it by value")]
+fn not_stored(error: Error) -> Error {
+    Error::internal(format!("A stored item cannot be read: {}", error.message()))
 }
 
 /// The primary key of an encoded item, without decoding the rest of it.
