@@ -42,6 +42,7 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::schema::KeySchema;
+use crate::size::item_size;
 use crate::value::{AttributeValue, Item};
 
 pub(crate) use decode::{check_name, deeper};
@@ -126,7 +127,7 @@ impl EncodedItem {
         if let Some(size) = self.scan() {
             return Ok(Checked { size, canonical: true });
         }
-        let (_, size) = self.recode()?;
+        let size = item_size(&self.decode()?);
         Ok(Checked { size, canonical: false })
     }
 
@@ -138,16 +139,8 @@ impl EncodedItem {
         if let Some(size) = self.scan() {
             return Ok((self, size));
         }
-        self.recode()
-    }
-
-    /// The canonical form and the size of what is not canonical.
-    fn recode(&self) -> Result<(Self, usize)> {
-        let canonical = Self::encode(&self.decode()?);
-        let size = canonical.scan().ok_or_else(|| {
-            Error::internal("An item that was just encoded is not in canonical form")
-        })?;
-        Ok((canonical, size))
+        let item = self.decode()?;
+        Ok((Self::encode(&item), item_size(&item)))
     }
 
     /// Decodes what is stored, and was checked before it was: that it does not decode is a fault of the database.

@@ -181,6 +181,7 @@ fn assert_consistent(bytes: Bytes) {
             let canonical = EncodedItem::encode(&tree);
             let checked = item.check().unwrap();
             assert_eq!(checked.canonical, canonical == item, "{bytes:?}");
+            assert_eq!(checked.size, item_size(&tree));
             for (name, value) in &tree {
                 assert_eq!(item.attribute(name).unwrap().as_ref(), Some(value));
             }
