@@ -31,8 +31,6 @@ use crate::expr::Projection;
 fn project(projection: Option<&Projection>, item: EncodedItem) -> Result<EncodedItem> {
     match projection {
         None => Ok(item),
-        Some(projection) => {
-            Ok(EncodedItem::encode(&projection.project(&item.decode_stored()?)))
-        }
+        Some(projection) => Ok(EncodedItem::encode(&projection.project(&item.decode_stored()?))),
     }
 }

@@ -93,8 +93,7 @@ impl PreparedGets {
 fn parse_projection(text: Option<&str>, names: &Names) -> Result<Option<Projection>> {
     let values = Values::new();
     let mut substitutions = Substitutions::new(names, &values)?;
-    let projection =
-        text.map(|text| Projection::parse(text, &mut substitutions)).transpose()?;
+    let projection = text.map(|text| Projection::parse(text, &mut substitutions)).transpose()?;
     substitutions.finish()?;
     Ok(projection)
 }
