@@ -2,6 +2,9 @@
 //! [`stator_model::api`].
 //!
 //! - [`v1`] is the door for clients (`stator.v1`), [`peer::v1`] the one between nodes (`stator.peer.v1`).
+//! - [`convert`] goes between messages and typed requests, [`operation`] treats all operations alike.
+//! - [`error`] and [`status`] carry errors; [`metadata`] names what goes beside the messages.
+//! - [`json`] writes and reads items as JSON, for people and for the JSON door.
 //! - [`FILE_DESCRIPTOR_SET`] is what reflection shows.
 //!
 //! # Items are bytes
@@ -10,6 +13,13 @@
 //! look into. A lone one is an `Option`: an absent item and an empty one are the same zero bytes otherwise.
 //! The messages [`v1::Item`] and [`v1::AttributeValue`] are generated as well; [`stator_model::codec`] reads and writes
 //! the same bytes by hand, and the tests hold one against the other.
+
+pub mod convert;
+pub mod error;
+pub mod json;
+pub mod metadata;
+pub mod operation;
+pub mod status;
 
 /// The descriptors of all `.proto` files, encoded, with items as the messages that they are: for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
