@@ -42,6 +42,7 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::schema::KeySchema;
+use crate::size::item_size;
 use crate::value::{AttributeValue, Item};
 
 pub(crate) use decode::{check_name, deeper};
@@ -126,7 +127,7 @@ impl EncodedItem {
         if let Some(size) = self.scan() {
             return Ok(Checked { size, canonical: true });
         }
-        let (_, size) = self.recode()?;
+        let size = item_size(&self.decode()?);
         Ok(Checked { size, canonical: false })
     }
 
@@ -138,16 +139,18 @@ impl EncodedItem {
         if let Some(size) = self.scan() {
             return Ok((self, size));
         }
-        self.recode()
+        let item = self.decode()?;
+        Ok((Self::encode(&item), item_size(&item)))
     }
 
-    /// The canonical form and the size of what is not canonical.
-    fn recode(&self) -> Result<(Self, usize)> {
-        let canonical = Self::encode(&self.decode()?);
-        let size = canonical.scan().ok_or_else(|| {
-            Error::internal("An item that was just encoded is not in canonical form")
-        })?;
-        Ok((canonical, size))
+    /// Decodes what is stored, and was checked before it was: that it does not decode is a fault of the database.
+    pub(crate) fn decode_stored(&self) -> Result<Item> {
+        self.decode().map_err(not_stored)
+    }
+
+    /// The size of what is stored.
+    pub(crate) fn stored_size(&self) -> Result<usize> {
+        self.check().map(|checked| checked.size).map_err(not_stored)
     }
 
     /// The item's size, in bytes, as DynamoDB accounts it, if the bytes are canonical.
@@ -192,6 +195,11 @@ impl EncodedItem {
     pub fn into_bytes(self) -> Bytes {
         self.0
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "map_err gives it by value")]
+fn not_stored(error: Error) -> Error {
+    Error::internal(format!("A stored item cannot be read: {}", error.message()))
 }
 
 /// The primary key of an encoded item, without decoding the rest of it.

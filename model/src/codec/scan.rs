@@ -10,14 +10,7 @@ use super::field;
 use super::wire::{Reader, delimited_tag, varint_tag};
 use crate::limits::{ATTRIBUTE_NAME_BYTES_MAX, NESTING_LEVELS_MAX};
 use crate::number::Number;
-
-/// What a boolean or a null counts.
-const SCALAR_BYTES: usize = 1;
-
-/// What a list or a map counts besides what it holds.
-const fn container_bytes(members: usize) -> usize {
-    3 + members
-}
+use crate::size::{CONTAINER_BYTES, ELEMENT_BYTES, SCALAR_BYTES};
 
 /// The size of an item's or a map's entries, names included, if they are canonical, and how many they are.
 pub(super) fn entries(message: &[u8], level: usize) -> Option<(usize, usize)> {
@@ -74,7 +67,7 @@ fn value(message: &[u8], level: usize) -> Option<usize> {
         L => list(bytes, deeper(level)?),
         M => {
             let (size, count) = entries(bytes, deeper(level)?)?;
-            Some(size + container_bytes(count))
+            Some(CONTAINER_BYTES + ELEMENT_BYTES * count + size)
         }
         _ => None,
     }
@@ -91,7 +84,7 @@ fn list(message: &[u8], level: usize) -> Option<usize> {
         size += value(reader.minimal_delimited(delimited_tag(field::VALUES))?, level)?;
         count += 1;
     }
-    Some(size + container_bytes(count))
+    Some(CONTAINER_BYTES + ELEMENT_BYTES * count + size)
 }
 
 /// The size of a set that is not empty and whose members strictly ascend.

@@ -181,6 +181,7 @@ fn assert_consistent(bytes: Bytes) {
             let canonical = EncodedItem::encode(&tree);
             let checked = item.check().unwrap();
             assert_eq!(checked.canonical, canonical == item, "{bytes:?}");
+            assert_eq!(checked.size, item_size(&tree));
             for (name, value) in &tree {
                 assert_eq!(item.attribute(name).unwrap().as_ref(), Some(value));
             }
@@ -456,4 +457,33 @@ fn single_attributes_are_found_without_the_rest() {
     assert_eq!(bytes.attribute("pk").unwrap(), Some("2".into()));
     assert_eq!(bytes.attribute("p").unwrap(), None);
     assert_eq!(bytes.attributes(&["pk", "a", "x"]).unwrap(), item);
+}
+
+#[test]
+fn every_single_deviation_is_seen() {
+    let canonical: &[u8] = &[0x0a, 7, 0x0a, 1, b'a', 0x12, 2, 0x20, 1];
+    assert!(encoded(canonical.to_vec()).check().unwrap().canonical);
+    let cases: [(&str, &[u8]); 9] = [
+        ("an entry's length", &[0x0a, 0x87, 0, 0x0a, 1, b'a', 0x12, 2, 0x20, 1]),
+        ("a key's length", &[0x0a, 8, 0x0a, 0x81, 0, b'a', 0x12, 2, 0x20, 1]),
+        ("a value's length", &[0x0a, 8, 0x0a, 1, b'a', 0x12, 0x82, 0, 0x20, 1]),
+        ("an entry's tag", &[0x8a, 0, 7, 0x0a, 1, b'a', 0x12, 2, 0x20, 1]),
+        ("a value's tag", &[0x0a, 8, 0x0a, 1, b'a', 0x12, 3, 0xa0, 0, 1]),
+        ("a truth that is two", &[0x0a, 7, 0x0a, 1, b'a', 0x12, 2, 0x20, 2]),
+        ("a truth in two bytes", &[0x0a, 8, 0x0a, 1, b'a', 0x12, 3, 0x20, 0x81, 0]),
+        ("value, then key", &[0x0a, 7, 0x12, 2, 0x20, 1, 0x0a, 1, b'a']),
+        ("a text's length", &[0x0a, 9, 0x0a, 1, b'a', 0x12, 4, 0x0a, 0x81, 0, b'x']),
+    ];
+    for (what, bytes) in cases {
+        assert!(!encoded(bytes.to_vec()).check().expect(what).canonical, "{what}");
+        assert_consistent(bytes.to_vec().into());
+    }
+    for text in ["1.0", "01", "+1", "1e0", "-0", "10e-1", " 1"] {
+        let mut value = Vec::new();
+        put_delimited(&mut value, delimited_tag(field::N), text.as_bytes());
+        assert_eq!(with_value(&value).scan(), None, "{text}");
+        assert_consistent(with_value(&value).into_bytes());
+    }
+    let nameless: &[u8] = &[0x0a, 6, 0x0a, 0, 0x12, 2, 0x20, 1];
+    assert!(encoded(nameless.to_vec()).check().is_err());
 }

@@ -173,6 +173,13 @@ fn magnitude() {
         assert_eq!(refused(text), UNDERFLOW, "{text}");
         assert_eq!(refused(&format!("-{text}")), UNDERFLOW, "{text}");
     }
+    // Exponents that would wrap around, and those whose largest stand-in is moved by the other digits.
+    for text in ["1e18446744073709551616", "1e9223372036854775808", "10e99999999999999999999"] {
+        assert_eq!(refused(text), OVERFLOW, "{text}");
+    }
+    for text in ["1e-18446744073709551616", "0.12e-99999999999999999999"] {
+        assert_eq!(refused(text), UNDERFLOW, "{text}");
+    }
     // The magnitude is judged before the digits.
     assert_eq!(refused(&format!("{NINES}9e125")), OVERFLOW);
     assert_eq!(refused(&format!("0.{NINES}9e-130")), UNDERFLOW);
@@ -404,7 +411,14 @@ fn what_is_no_encoding() {
     assert_eq!(pairs(10, 18, 90), None);
     assert_eq!(pairs(9, 18, 91), None);
     assert_eq!(pairs(99, 18, 99), None);
-    assert_eq!(pairs(1, 19, 10), None);
+    // 2^128 + 1 and 2^128 + 101, which could wrap around to 1 and to 101.
+    for end in [[14, 57], [15, 57]] {
+        let wraps = [3, 40, 28, 23, 66, 92, 9, 38, 46, 34, 63, 37, 46, 7, 43, 17, 68, 21];
+        let mut bytes = vec![0xc1];
+        bytes.extend(wraps.iter().chain(&end).map(|pair| 2 * pair + 1));
+        *bytes.last_mut().unwrap() -= 1;
+        assert_eq!(Number::decode_key(&mut &bytes[..]), None);
+    }
     assert_eq!(pairs(1, 300, 10), None);
 }
 
