@@ -110,8 +110,7 @@ fn what_an_update_makes_goes_down_at_most_32_levels() {
 #[test]
 fn what_an_update_writes_is_at_most_an_item() {
     let large = "x".repeat(ITEM_BYTES_MAX);
-    let given =
-        Given::default().value(":large", large.clone()).value(":h", "x".repeat(ITEM_BYTES_MAX / 2));
+    let given = Given::default().value(":large", large).value(":h", "x".repeat(ITEM_BYTES_MAX / 2));
     let apply = |text: &str| given.update(text)?.apply(&Item::new());
     assert!(apply("SET a = :large").is_ok());
     assert!(apply("SET a = :h, b = :h").is_ok());

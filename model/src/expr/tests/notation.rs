@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
             return AttributeValue::B(bytes_of(self.quoted()));
         }
         if self.take("<") {
-            return set(self.list(">", Self::value));
+            return set(&self.list(">", Self::value));
         }
         if self.take("[") {
             return AttributeValue::L(self.list("]", Self::value));
@@ -128,7 +128,7 @@ fn bytes_of(hex: &str) -> Bytes {
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect::<Vec<u8>>().into()
 }
 
-fn set(elements: Vec<AttributeValue>) -> AttributeValue {
+fn set(elements: &[AttributeValue]) -> AttributeValue {
     match elements.first() {
         Some(AttributeValue::S(_)) => AttributeValue::Ss(
             elements.iter().map(|value| value.as_s().expect("a string").to_owned()).collect(),
