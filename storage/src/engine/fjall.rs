@@ -11,6 +11,9 @@
 //! - *Endless waits.* A commit of fjall sleeps until its threads have flushed and compacted enough, even if those threads
 //!   have died of an error, and nothing starts a compaction while all writers wait. So this file waits first: short of
 //!   fjall's own limits, watching for poison, helping with compaction, and not for ever.
+//! - *Half a batch in a snapshot.* A flush or compaction that ends makes all sequence numbers up to its own visible, also
+//!   that of a batch still on its way into the memtable: a snapshot opened then shows half of it. So snapshots are opened
+//!   only between commits, one after each, and lent out from there; readers never wait for a commit.
 //! - *Memtables.* fjall stores their size when the keyspace is made, and heeds no later wish; so they are rotated here.
 //!   They are as large as the options say, times four while their flush lags behind.
 
@@ -19,7 +22,7 @@ mod journal;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -29,7 +32,7 @@ use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode
 use super::slot::Slot;
 use super::{
     Batch, Change, Direction, Engine, EngineOptions, EngineSize, Isolation, KeyRange, Opened,
-    Reader, Visitor, bounds, check, last_changes,
+    Reader, Visitor, bounds, check, is_key, last_changes,
 };
 use crate::error::{Error, Result};
 
@@ -55,6 +58,10 @@ pub struct FjallEngine {
 
 /// The open database; the keyspace's handle holds its lock too.
 struct Open {
+    /// The view that is lent out: opened when no commit was under way.
+    view: RwLock<Arc<fjall::Snapshot>>,
+    /// Held while a batch is committed and the view after it opened.
+    commits: Mutex<()>,
     keyspace: Keyspace,
     db: Database,
     /// The size at which a memtable is rotated.
@@ -101,7 +108,29 @@ impl Open {
         let create = || KeyspaceCreateOptions::default().max_memtable_size(u64::MAX);
         let keyspace = db.keyspace(KEYSPACE, create).map_err(|e| fault("opening", e))?;
         // Three may be sealed and waiting while one fills.
-        Ok(Self { keyspace, db, memtable_bytes: options.buffer_bytes / 4 })
+        let memtable_bytes = options.buffer_bytes / 4;
+        let view = RwLock::new(Arc::new(db.snapshot()));
+        Ok(Self { view, commits: Mutex::default(), keyspace, db, memtable_bytes })
+    }
+
+    fn view(&self) -> Arc<fjall::Snapshot> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Opens the view anew; takes the proof that no commit is under way.
+    fn renew_view(&self, _: &MutexGuard<'_, ()>) {
+        let new = Arc::new(self.db.snapshot());
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    fn commit(&self, changes: fjall::OwnedWriteBatch) -> Result<()> {
+        let commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.commit().map_err(|e| fault("writing", e))?;
+        self.renew_view(&commits);
+        if self.keyspace.tree.active_memtable().size() > self.memtable_bytes {
+            self.keyspace.rotate_memtable().map_err(|e| fault("rotating the memtable", e))?;
+        }
+        Ok(())
     }
 
     /// Waits until fjall's own, endless waits will not be met.
@@ -122,13 +151,6 @@ impl Open {
             sleep(STALL);
         }
         Err(Error::Engine("fjall: flushes and compactions do not keep up, or have stopped".into()))
-    }
-
-    fn rotate_full_memtable(&self) -> Result<()> {
-        if self.keyspace.tree.active_memtable().size() > self.memtable_bytes {
-            self.keyspace.rotate_memtable().map_err(|e| fault("rotating the memtable", e))?;
-        }
-        Ok(())
     }
 }
 
@@ -174,6 +196,9 @@ fn fault(what: &str, error: fjall::Error) -> Error {
 
 impl Reader for FjallEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        if !is_key(key) {
+            return Ok(None);
+        }
         let open = self.slot.get()?;
         let value = open.keyspace.get(key).map_err(|e| fault("reading", e))?;
         Ok(value.map(Bytes::from))
@@ -182,7 +207,7 @@ impl Reader for FjallEngine {
     fn scan(&self, range: &KeyRange, direction: Direction, visit: &mut Visitor<'_>) -> Result<()> {
         let Some(bounds) = bounds(range) else { return Ok(()) };
         let open = self.slot.get()?;
-        walk(open.keyspace.range::<&[u8], _>(bounds), direction, visit)
+        walk(open.view().range::<&[u8], _>(&open.keyspace, bounds), direction, visit)
     }
 }
 
@@ -204,19 +229,22 @@ impl Engine for FjallEngine {
                 Change::Delete(key) => changes.remove(&open.keyspace, key.clone()),
             }
         }
-        changes.commit().map_err(|e| fault("writing", e))?;
-        open.rotate_full_memtable()
+        open.commit(changes)
     }
 
     fn flush(&self) -> Result<()> {
         let open = self.slot.get()?;
-        open.db.persist(PersistMode::SyncAll).map_err(|e| fault("flushing", e))
+        open.db.persist(PersistMode::SyncAll).map_err(|e| fault("flushing", e))?;
+        // With no writes the view would grow old, and with it what compaction may not drop.
+        if let Ok(commits) = open.commits.try_lock() {
+            open.renew_view(&commits);
+        }
+        Ok(())
     }
 
     fn snapshot(&self) -> Option<Box<dyn Reader>> {
         let open = self.slot.get().ok()?;
-        let view = open.db.snapshot();
-        Some(Box::new(Snapshot { open: Arc::downgrade(&open), view }))
+        Some(Box::new(Snapshot { view: open.view(), open: Arc::downgrade(&open) }))
     }
 
     fn isolation(&self) -> Isolation {
@@ -239,7 +267,7 @@ impl Engine for FjallEngine {
 /// A view at a sequence number. It does not keep the database open, for a reopening must not wait for a slow transfer.
 struct Snapshot {
     open: Weak<Open>,
-    view: fjall::Snapshot,
+    view: Arc<fjall::Snapshot>,
 }
 
 impl Snapshot {
@@ -251,6 +279,9 @@ impl Snapshot {
 
 impl Reader for Snapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        if !is_key(key) {
+            return Ok(None);
+        }
         let open = self.open()?;
         let value = self.view.get(&open.keyspace, key).map_err(|e| fault("reading", e))?;
         Ok(value.map(Bytes::from))

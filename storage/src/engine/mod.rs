@@ -141,18 +141,20 @@ pub trait Engine: Reader + 'static {
 /// The longest key that every engine takes, in bytes.
 pub const MAX_KEY_BYTES: usize = u16::MAX as usize;
 
+/// Whether every engine takes a key.
+fn is_key(key: &[u8]) -> bool {
+    key.len() <= MAX_KEY_BYTES && key.first().is_some_and(|&tag| tag != ENGINE_TAG)
+}
+
 /// Refuses keys that some engine does not take, for all of them alike.
 fn check(batch: &Batch) -> Result<()> {
-    for key in batch.changes.iter().map(Change::key) {
-        let problem = match key.first() {
-            None => "an empty key",
-            Some(&ENGINE_TAG) => "a key of the engine's own",
-            Some(_) if key.len() > MAX_KEY_BYTES => "a key too long",
-            Some(_) => continue,
-        };
-        return Err(Error::Engine(format!("{problem} in a batch: {}", hex(key))));
+    match batch.changes.iter().map(Change::key).find(|key| !is_key(key)) {
+        None => Ok(()),
+        Some(key) => {
+            let message = format!("a batch with a key of {} bytes, {}", key.len(), hex(key));
+            Err(Error::Engine(message))
+        }
     }
-    Ok(())
 }
 
 /// The last change of each key of a batch: engines do not agree on, or do not keep, the order of changes within a batch.
@@ -169,14 +171,26 @@ fn last_changes(batch: &Batch) -> impl Iterator<Item = &Change> {
 /// A range as the standard library's maps take one.
 type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
-/// The bounds of a range that is not empty: maps panic on a range that ends before it starts.
+/// The bounds of a range that is not empty, none of them longer than a key: maps panic on a range that ends before it
+/// starts, and fjall on a longer bound.
 fn bounds(range: &KeyRange) -> Option<Bounds<'_>> {
     let end = match &range.end {
         Some(end) if *end <= range.start => return None,
-        Some(end) => Bound::Excluded(end.as_ref()),
+        Some(end) => match end.get(..MAX_KEY_BYTES) {
+            Some(cut) if end.len() > cut.len() => Bound::Included(cut),
+            _ => Bound::Excluded(end.as_ref()),
+        },
         None => Bound::Unbounded,
     };
-    Some((Bound::Included(range.start.as_ref()), end))
+    let start = match range.start.get(..MAX_KEY_BYTES) {
+        Some(cut) if range.start.len() > cut.len() => Bound::Excluded(cut),
+        _ => Bound::Included(range.start.as_ref()),
+    };
+    match (start, end) {
+        // Both were cut to the same: no key lies between them.
+        (Bound::Excluded(start), Bound::Included(end)) if start == end => None,
+        bounds => Some(bounds),
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ use self::boot::Boot;
 use super::slot::Slot;
 use super::{
     Batch, Change, Direction, Engine, EngineOptions, EngineSize, Isolation, KeyRange, Opened,
-    Reader, Visitor, bounds, check, last_changes,
+    Reader, Visitor, bounds, check, is_key, last_changes,
 };
 use crate::error::{Error, Result};
 use crate::key::{ENGINE_TAG, hex};
@@ -51,8 +51,8 @@ const PIECES: u8 = 1;
 /// How often a get looks again for a value whose pieces were replaced while it read them.
 const LOOKS: u32 = 1_000;
 
-/// How often, and how long each time, opening waits for what sled does behind a closed database: five seconds in all.
-const UNLOCKS: u32 = 500;
+/// How often, and how long each time, opening waits for what sled does behind a closed database: two seconds in all.
+const UNLOCKS: u32 = 200;
 const UNLOCK: Duration = Duration::from_millis(10);
 
 /// The engine on sled.
@@ -245,7 +245,7 @@ fn fault(what: &str, error: sled::Error) -> Error {
 
 impl Reader for SledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        if key.first() == Some(&ENGINE_TAG) {
+        if !is_key(key) {
             return Ok(None);
         }
         self.slot.get()?.get(key)
@@ -253,16 +253,18 @@ impl Reader for SledEngine {
 
     fn scan(&self, range: &KeyRange, direction: Direction, visit: &mut Visitor<'_>) -> Result<()> {
         let Some((start, end)) = bounds(range) else { return Ok(()) };
+        // Scans end before the pieces of values.
         let tag: &[u8] = &[ENGINE_TAG];
-        let end = match end {
-            Bound::Excluded(end) if end <= tag => end,
-            _ => tag,
-        };
-        if range.start.as_ref() >= end {
+        if matches!(start, Bound::Included(start) | Bound::Excluded(start) if start >= tag) {
             return Ok(());
         }
+        let end = match end {
+            Bound::Included(end) | Bound::Excluded(end) if end >= tag => Bound::Excluded(tag),
+            Bound::Unbounded => Bound::Excluded(tag),
+            end => end,
+        };
         let open = self.slot.get()?;
-        let mut found = open.db.range::<&[u8], _>((start, Bound::Excluded(end)));
+        let mut found = open.db.range::<&[u8], _>((start, end));
         loop {
             let next = match direction {
                 Direction::Forward => found.next(),
