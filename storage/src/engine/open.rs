@@ -234,3 +234,6 @@ pub(super) fn sync_dir(dir: &Path) -> Result<()> {
         .and_then(|dir| dir.sync_all())
         .map_err(|e| Error::io(format!("syncing the directory {}", dir.display()), &e))
 }
+
+#[cfg(test)]
+mod tests;

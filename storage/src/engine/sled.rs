@@ -51,8 +51,8 @@ const PIECES: u8 = 1;
 /// How often a get looks again for a value whose pieces were replaced while it read them.
 const LOOKS: u32 = 1_000;
 
-/// How often, and how long each time, opening waits for what sled does behind a closed database: five seconds in all.
-const UNLOCKS: u32 = 500;
+/// How often, and how long each time, opening waits for what sled does behind a closed database: two seconds in all.
+const UNLOCKS: u32 = 200;
 const UNLOCK: Duration = Duration::from_millis(10);
 
 /// The engine on sled.

@@ -157,7 +157,7 @@ fn newest(data: &Path) -> Result<Option<PathBuf>> {
 }
 
 /// The length of a file without the zeros at its end, which fjall allocates ahead.
-fn written(path: &Path) -> io::Result<u64> {
+pub(super) fn written(path: &Path) -> io::Result<u64> {
     let mut file = File::open(path)?;
     let mut buffer = vec![0; 64 << 10];
     let (mut position, mut end) = (0u64, 0u64);
