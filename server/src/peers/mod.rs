@@ -14,6 +14,7 @@ use stator_consensus::{GroupId, NodeId, PeerMessage};
 use stator_proto::metadata::MESSAGE_BYTES_MAX;
 use stator_proto::peer::v1 as wire;
 use stator_proto::peer::v1::peer_client::PeerClient;
+use stator_proto::status::Effect;
 use tonic::transport::{Channel, Endpoint};
 
 use self::queue::Queue;
@@ -31,6 +32,9 @@ pub(crate) struct Introduction {
     pub(crate) incarnation: u64,
 }
 
+/// A client of a node's peer door.
+pub(crate) type Client = PeerClient<Channel>;
+
 /// Why a call to a node brought no answer.
 #[derive(Clone, Debug)]
 pub(crate) enum CallFailure {
@@ -38,6 +42,15 @@ pub(crate) enum CallFailure {
     NotSent(String),
     /// It was sent, and then nothing came back.
     Lost(tonic::Status),
+}
+
+impl std::fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotSent(why) => f.write_str(why),
+            Self::Lost(status) => write!(f, "{:?}: {}", status.code(), status.message()),
+        }
+    }
 }
 
 /// The other nodes of the cluster.
@@ -151,6 +164,36 @@ impl Peers {
         }
     }
 
+    /// Calls a node, and waits for its answer, for so long at most.
+    ///
+    /// # Errors
+    /// Whether the request was sent at all.
+    pub(crate) async fn ask<T>(
+        &self,
+        node: NodeId,
+        timeout: Duration,
+        ask: impl AsyncFnOnce(Client) -> Result<tonic::Response<T>, tonic::Status>,
+    ) -> Result<T, CallFailure> {
+        let client = match tokio::time::timeout(timeout, self.client(node)).await {
+            Ok(client) => client?,
+            Err(_) => return Err(CallFailure::NotSent("no connection in time".into())),
+        };
+        match tokio::time::timeout(timeout, ask(client)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => {
+                // An answer that a node made is no fault of the connection.
+                if !stator_proto::status::from_status(&status, Effect::Read).from_stator {
+                    self.disconnect(node).await;
+                }
+                Err(CallFailure::Lost(status))
+            }
+            Err(_) => {
+                self.disconnect(node).await;
+                Err(CallFailure::Lost(tonic::Status::deadline_exceeded("no answer in time")))
+            }
+        }
+    }
+
     /// Sends a request on.
     ///
     /// # Errors
@@ -161,16 +204,7 @@ impl Peers {
         request: wire::ForwardRequest,
         timeout: Duration,
     ) -> Result<wire::ForwardResponse, CallFailure> {
-        let mut client = self.client(node).await?;
-        let mut request = tonic::Request::new(request);
-        request.set_timeout(timeout);
-        match client.forward(request).await {
-            Ok(response) => Ok(response.into_inner()),
-            Err(status) => {
-                self.disconnect(node).await;
-                Err(CallFailure::Lost(status))
-            }
-        }
+        self.ask(node, timeout, async |mut client: Client| client.forward(request).await).await
     }
 }
 

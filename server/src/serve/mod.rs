@@ -27,16 +27,28 @@ pub struct CallContext {
     pub deadline_ns: u64,
     /// The partition that another node has sent it on for; such a request goes no further.
     pub(crate) target: Option<Target>,
+    /// Whether the request is the node's own, for the catalog's table.
+    pub(crate) of_catalog: bool,
 }
 
 /// The partition that a request was sent on for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) group: stator_consensus::GroupId,
-    pub(crate) generation: u64,
 }
 
 impl CallContext {
+    /// A client's request.
+    #[must_use]
+    pub fn new(request_id: Arc<str>, deadline_ns: u64) -> Self {
+        Self { request_id, deadline_ns, target: None, of_catalog: false }
+    }
+
+    /// The same caller and deadline, for a request of the node's own to the catalog.
+    pub(crate) fn to_catalog(&self) -> Self {
+        Self { target: None, of_catalog: true, ..self.clone() }
+    }
+
     /// What is left of the time, at `now_ns`.
     pub(crate) fn left(&self, now_ns: u64) -> Duration {
         Duration::from_nanos(self.deadline_ns.saturating_sub(now_ns))

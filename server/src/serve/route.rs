@@ -11,7 +11,7 @@ use stator_proto::peer::v1 as wire;
 use stator_proto::status::{Effect, from_status};
 
 use super::CallContext;
-use crate::catalog::records::{CATALOG_TABLE, PartitionRecord, TableRecord, record_key};
+use crate::catalog::records::{CATALOG_GROUP, PartitionRecord, TableRecord, record_key};
 use crate::node::Inner;
 use crate::peers::CallFailure;
 use crate::replicas::Replica;
@@ -29,6 +29,23 @@ pub(crate) enum Attempt<T> {
     NotHere(Option<NodeId>),
     /// It was surely not served: what was known of its table is stale.
     StaleRoute,
+}
+
+impl<T> Attempt<T> {
+    /// Goes on with what was served, to another attempt.
+    pub(crate) fn and_then<U>(self, next: impl FnOnce(T) -> Attempt<U>) -> Attempt<U> {
+        match self {
+            Self::Done(Ok(value)) => next(value),
+            Self::Done(Err(error)) => Attempt::Done(Err(error)),
+            Self::NotHere(leader) => Attempt::NotHere(leader),
+            Self::StaleRoute => Attempt::StaleRoute,
+        }
+    }
+
+    /// Goes on with what was served, to what is answered.
+    pub(crate) fn then<U>(self, next: impl FnOnce(T) -> Result<U>) -> Attempt<U> {
+        self.and_then(|value| Attempt::Done(next(value)))
+    }
 }
 
 /// Who may serve a request for a partition.
@@ -152,6 +169,14 @@ impl Inner {
         self.replicas.get(partition.group).map_or(Way::Nowhere, Way::Here)
     }
 
+    /// The table that a request names: the catalog's own, if another node sent the request on for that.
+    pub(crate) async fn table_for(&self, name: &str, cx: &CallContext) -> Result<Arc<Table>> {
+        if cx.of_catalog || cx.target.is_some_and(|target| target.group == CATALOG_GROUP) {
+            return Ok(self.catalog_table());
+        }
+        self.table(name, cx).await
+    }
+
     /// A table that takes requests.
     ///
     /// # Errors
@@ -216,7 +241,6 @@ impl Inner {
                 group: partition.group.0,
                 generation: partition.generation,
             }),
-            of_catalog: table.record.id == CATALOG_TABLE,
         };
         self.metrics.forwarded();
         match peers.forward(to, message, left).await {
