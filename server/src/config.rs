@@ -1,0 +1,144 @@
+//! How a node is set up: settings as data, checked against each other before anything is touched.
+//!
+//! Settings come in layers, each over the one before: defaults, a TOML file, the environment (`STATOR_LISTEN` is `listen`),
+//! flags (`--listen`). A layer is a [`PartialConfig`]; [`load`] puts them together. Whatever the source, a value is read by
+//! the one parser of its type ([`value`]), so that it means the same everywhere and is refused in the same words: one line
+//! that names the key, the value and what is allowed.
+//!
+//! An unknown key in a file is an error, for it is most likely a known one misspelt. An unknown variable is not: container
+//! platforms make variables of their own out of a service's name (`STATOR_PORT`).
+//!
+//! # What is not here
+//! What must be the same on every node (tick, lease and election lengths) is a setting of the cluster, not of a node (R2);
+//! tests inject it as [`NodeConfig::timing`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use self::error::ConfigError;
+pub use self::layers::{PartialConfig, load};
+pub use self::memory::MemoryPlan;
+pub use self::value::{AdminListen, ByteSize, EngineName, LogFormat, ReadMode, Tls};
+
+#[cfg(feature = "cli")]
+mod args;
+mod error;
+mod layers;
+mod memory;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod value;
+
+#[cfg(feature = "cli")]
+pub use self::args::{ServeArgs, one_line};
+
+/// How a node is set up. Every field is a key of the file, a variable and a flag; [`PartialConfig`] tells what each is for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeConfig {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Where clients and peers are listened for. Port 0 is any free one.
+    pub listen: SocketAddr,
+    /// Where others reach the node, `host:port`; where it listens, unless given.
+    pub advertise: Option<String>,
+    /// Where the admin port listens, if anywhere. Port 0 is any free one.
+    pub admin_listen: Option<SocketAddr>,
+    /// The founding nodes of a cluster, `host:port`, this one among them; none for a node alone.
+    pub initial_nodes: Vec<String>,
+    /// Nodes of the cluster to join, `host:port`, any of them.
+    pub join: Vec<String>,
+    /// The zone, if zones are given.
+    pub zone: Option<String>,
+    /// The region's name.
+    pub region: String,
+    /// The engine.
+    pub engine: EngineName,
+    /// The memory to keep to; [`NodeConfig::memory_plan`] splits it.
+    pub memory: ByteSize,
+    /// The most that the log's files may take.
+    pub log_budget: ByteSize,
+    /// The length of each of them.
+    pub log_segment: ByteSize,
+    /// Free disk space below which writes are refused.
+    pub min_free: ByteSize,
+    /// How strong reads are served.
+    pub reads: ReadMode,
+    /// Whether listening beyond loopback is allowed although nothing is protected.
+    pub insecure: bool,
+    /// The section that will hold certificates: recognised, and refused.
+    pub tls: Option<Tls>,
+    /// How what the node says is written.
+    pub log_format: LogFormat,
+    /// What of it is written: directives of `tracing-subscriber`.
+    pub log_filter: String,
+    /// A request that took as long is logged; zero for none.
+    pub slow_request: Duration,
+    /// The deadline of a request that names none.
+    pub request_timeout: Duration,
+    /// The most connections at once.
+    pub max_connections: usize,
+    /// The most requests being worked on at once.
+    pub max_in_flight_requests: usize,
+    /// The partitions that a new table starts with.
+    pub table_partitions: u32,
+    /// The threads for queries, scans and large batches.
+    pub query_threads: usize,
+    /// The groups' times and bounds, for tests: not a setting of a node (R2).
+    pub timing: stator_consensus::Config,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self {
+            data_dir: PathBuf::from("stator-data"),
+            listen: loopback(7400),
+            advertise: None,
+            admin_listen: Some(loopback(7401)),
+            initial_nodes: Vec::new(),
+            join: Vec::new(),
+            zone: None,
+            region: "local".into(),
+            engine: EngineName::Fjall,
+            memory: ByteSize::mib(512),
+            log_budget: ByteSize::mib(1024),
+            log_segment: ByteSize::mib(64),
+            min_free: ByteSize::mib(256),
+            reads: ReadMode::Lease,
+            insecure: false,
+            tls: None,
+            log_format: LogFormat::Text,
+            log_filter: "info".into(),
+            slow_request: Duration::from_millis(500),
+            request_timeout: Duration::from_secs(5),
+            max_connections: 1024,
+            max_in_flight_requests: 4096,
+            table_partitions: 4,
+            query_threads: 4,
+            timing: stator_consensus::Config::default(),
+        }
+    }
+}
+
+impl NodeConfig {
+    /// Where others reach the node that listens at `listening`, which is where [`NodeConfig::listen`] turned out to be.
+    #[must_use]
+    pub fn advertised(&self, listening: SocketAddr) -> String {
+        self.advertise.clone().unwrap_or_else(|| listening.to_string())
+    }
+
+    /// The times and bounds of the groups, with leases as [`NodeConfig::reads`] says.
+    #[must_use]
+    pub fn consensus(&self) -> stator_consensus::Config {
+        let leases = self.timing.leases && self.reads == ReadMode::Lease;
+        stator_consensus::Config { leases, ..self.timing }
+    }
+
+    /// What the memory goes to.
+    #[must_use]
+    pub fn memory_plan(&self) -> MemoryPlan {
+        MemoryPlan::new(self.memory.bytes(), self.log_segment.bytes())
+    }
+}
