@@ -1,6 +1,6 @@
 //! The replicas of a node: who holds what, and the ways to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use stator_consensus::{Event, GroupId, ReplicaView};
@@ -25,9 +25,21 @@ pub(crate) struct Replicas {
     running: RwLock<BTreeMap<GroupId, Arc<Replica>>>,
     /// Those that stopped on a fault, with the reason.
     failed: RwLock<BTreeMap<GroupId, String>>,
+    /// Those that were removed from this node, and are never to be made again (R8).
+    removed: RwLock<BTreeSet<GroupId>>,
+    hosts: RwLock<Vec<HostMailbox>>,
 }
 
 impl Replicas {
+    /// A group was removed from this node for good.
+    pub(crate) fn note_removed(&self, group: GroupId) {
+        self.removed.write().unwrap_or_else(PoisonError::into_inner).insert(group);
+    }
+
+    pub(crate) fn was_removed(&self, group: GroupId) -> bool {
+        self.removed.read().unwrap_or_else(PoisonError::into_inner).contains(&group)
+    }
+
     pub(crate) fn insert(&self, replica: Arc<Replica>) {
         let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
         running.insert(replica.spec.group, replica);
@@ -55,6 +67,22 @@ impl Replicas {
     pub(crate) fn failures(&self) -> Vec<(GroupId, String)> {
         let failed = self.failed.read().unwrap_or_else(PoisonError::into_inner);
         failed.iter().map(|(group, reason)| (*group, reason.clone())).collect()
+    }
+
+    pub(crate) fn has_failed(&self, group: GroupId) -> bool {
+        self.failed.read().unwrap_or_else(PoisonError::into_inner).contains_key(&group)
+    }
+
+    /// The hosts of the node.
+    pub(crate) fn set_hosts(&self, hosts: Vec<HostMailbox>) {
+        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = hosts;
+    }
+
+    /// Tells every host something.
+    pub(crate) fn tell_hosts(&self, event: impl Fn() -> HostEvent) {
+        for host in self.hosts.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            host.push(event());
+        }
     }
 
     /// How far each replica has applied.

@@ -58,6 +58,8 @@ pub(crate) struct Peers {
     own: Introduction,
     cluster_id: RwLock<Option<String>>,
     nodes: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    /// The data directories of the nodes, as the catalog knows them.
+    expected: RwLock<BTreeMap<NodeId, u64>>,
     /// Tells the hosts that messages to a node were dropped.
     unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
     /// Starts the sending of a snapshot to those who need one.
@@ -84,6 +86,7 @@ impl Peers {
             own,
             cluster_id: RwLock::new(cluster_id),
             nodes: RwLock::default(),
+            expected: RwLock::default(),
             unreachable,
             snapshots,
             runtime,
@@ -121,6 +124,33 @@ impl Peers {
         nodes.insert(node, peer.clone());
         let link = link::Link { node, peers: Arc::downgrade(self), queue: peer.queue.clone() };
         self.runtime.spawn(link.run());
+    }
+
+    /// The incarnation of a node's data directory, as the catalog knows it.
+    pub(crate) fn expect(&self, node: NodeId, incarnation: u64) {
+        self.expected.write().unwrap_or_else(PoisonError::into_inner).insert(node, incarnation);
+    }
+
+    /// Whether a node that introduces itself may be who it says. The error says why not.
+    pub(crate) fn admit(&self, hello: &wire::Hello) -> Result<NodeId, String> {
+        let node = NodeId(hello.node_id);
+        if hello.format_version < link::PEER_FORMAT {
+            return Err(format!("format version {} is not spoken any more", hello.format_version));
+        }
+        if let Some(own) = self.cluster_id()
+            && !hello.cluster_id.is_empty()
+            && hello.cluster_id != own
+        {
+            return Err(format!("node {node} is of cluster {}, and this one is of {own}", hello.cluster_id));
+        }
+        if node.0 == 0 || node == self.own.node {
+            return Err(format!("node {node} is none of the others"));
+        }
+        let expected = self.expected.read().unwrap_or_else(PoisonError::into_inner);
+        if expected.get(&node).is_some_and(|known| *known != hello.incarnation) {
+            return Err(format!("node {node} has another data directory than the cluster knows it by"));
+        }
+        Ok(node)
     }
 
     /// Where a node is, if that is known.

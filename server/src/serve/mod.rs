@@ -18,6 +18,11 @@ use stator_model::{Answer, Error, ErrorKind, Request, Result};
 
 use crate::node::Inner;
 
+/// Nobody can serve it now; perhaps another node can.
+pub(crate) fn unavailable(why: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, why)
+}
+
 /// How a request came in, and how long it may take.
 #[derive(Clone, Debug)]
 pub struct CallContext {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use stator_consensus::{ApplyJob, Event, InstallJob, ReplicaView};
+use stator_consensus::{ApplyJob, Event, InstallJob};
 use stator_storage::engine::Engine;
 use stator_storage::log::Log;
 use stator_storage::machine::{Applier, Committed, GroupId};
@@ -27,7 +27,7 @@ const REPLAY_BYTES: u64 = 8 << 20;
 
 /// What the apply thread is told.
 pub(crate) enum ApplyEvent {
-    Add { group: GroupId, applier: PartitionApplier, view: Arc<ReplicaView> },
+    Add { group: GroupId, applier: PartitionApplier, applied: u64 },
     Apply(ApplyJob),
     Install(InstallJob),
     Remove { group: GroupId, done: Box<dyn FnOnce() + Send> },
@@ -50,7 +50,6 @@ impl ApplyMailbox {
 /// A replica on this thread.
 struct Applying {
     applier: PartitionApplier,
-    view: Arc<ReplicaView>,
     /// The last entry applied.
     applied: u64,
 }
@@ -82,9 +81,8 @@ impl ApplyShell {
 
     fn handle(&self, replicas: &mut BTreeMap<GroupId, Applying>, event: ApplyEvent) {
         match event {
-            ApplyEvent::Add { group, applier, view } => {
-                let applied = view.applied();
-                replicas.insert(group, Applying { applier, view, applied });
+            ApplyEvent::Add { group, applier, applied } => {
+                replicas.insert(group, Applying { applier, applied });
             }
             ApplyEvent::Remove { group, done } => {
                 replicas.remove(&group);
@@ -146,7 +144,7 @@ impl ApplyShell {
     /// Opens the engine again, and applies once more what it lost. All replicas share it, so all may have lost something.
     fn recover(&self, replicas: &mut BTreeMap<GroupId, Applying>) {
         for replica in replicas.values() {
-            replica.view.replace_data(replica.applied);
+            replica.applier.suspend_reads();
         }
         loop {
             match self.reopen_and_replay(replicas) {
@@ -164,7 +162,7 @@ impl ApplyShell {
         let mut failed = Vec::new();
         for (group, replica) in replicas.iter_mut() {
             match replica.replay(*group, &self.log) {
-                Ok(()) => replica.view.data_restored(),
+                Ok(()) => {}
                 Err(error) if is_engines(&error) => return Err(error),
                 Err(error) => failed.push((*group, error)),
             }

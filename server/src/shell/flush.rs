@@ -50,7 +50,7 @@ impl FlushShell {
                 flushed = applied;
             }
             for pressure in self.log.pressure() {
-                let (group, index) = (pressure.group, pressure.index);
+                let (group, index) = (pressure.group, pressure.truncate_to);
                 self.replicas.tell(group, Event::Pressure { group, index });
             }
         }

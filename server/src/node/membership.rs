@@ -1,0 +1,199 @@
+//! How a node becomes and stays a member of its cluster.
+//!
+//! The founders know each other by the list that each was started with, and hold the catalog, so they can elect its leader without
+//! asking anybody. A node that joins later asks any member for an id. Then both do the same, over and over: agree on the cluster's id,
+//! write down who and where they are, learn who and where the others are, and make the replicas that the catalog says are theirs and
+//! that they have missed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use stator_consensus::NodeId;
+use stator_model::schema::TableStatus;
+use stator_model::{AttributeValue, Error, Result};
+use stator_proto::peer::v1 as wire;
+
+use super::Inner;
+use crate::catalog::records::{NodeRecord, record_key};
+use crate::serve::CallContext;
+
+/// How long one round may take, and how long to wait between rounds.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(5);
+const ROUND_PAUSE: Duration = Duration::from_secs(3);
+/// How long to wait after a round that failed.
+const FAILED_PAUSE: Duration = Duration::from_millis(50);
+
+/// Runs until the node stops.
+pub(crate) async fn run(node: Arc<Inner>) {
+    loop {
+        let cx = node.own_context(ROUND_TIMEOUT);
+        let pause = match round(&node, &cx).await {
+            Ok(()) => {
+                node.joined.store(true, Ordering::Release);
+                ROUND_PAUSE
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the catalog could not be reached");
+                FAILED_PAUSE
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = node.stopping() => return,
+        }
+    }
+}
+
+async fn round(node: &Inner, cx: &CallContext) -> Result<()> {
+    agree_on_cluster(node, cx).await?;
+    introduce(node, cx).await?;
+    if let Some(peers) = &node.peers {
+        for record in node.node_records(cx).await? {
+            peers.know(record.id, &record.address);
+            peers.expect(record.id, record.incarnation);
+        }
+    }
+    make_missed_replicas(node, cx).await
+}
+
+/// The cluster's id is made once, by whoever finds none.
+async fn agree_on_cluster(node: &Inner, cx: &CallContext) -> Result<()> {
+    if node.joined.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    let key = record_key("cluster", "cluster");
+    let mut record = node.catalog_get(key.clone(), cx).await?;
+    if record.is_none() {
+        let mut made = key.clone();
+        made.insert("cluster_id".into(), node.new_cluster_id().into());
+        made.insert("format_version".into(), AttributeValue::from(1));
+        node.catalog_create(&made, cx).await?;
+        record = node.catalog_get(key, cx).await?;
+    }
+    let record = record.unwrap_or_default();
+    let id = record.get("cluster_id").and_then(AttributeValue::as_s);
+    let id = id.ok_or_else(|| Error::internal("the catalog has no cluster id"))?;
+    if let Some(dir) = &node.dir
+        && let Err(error) = dir.join(id, node.own.0)
+    {
+        node.fail(&error.to_string());
+        return Err(Error::internal(error.to_string()));
+    }
+    if let Some(peers) = &node.peers {
+        peers.set_cluster_id(id);
+    }
+    Ok(())
+}
+
+/// Writes down who this node is. Another directory under the same id is another node, and must not vote in its name (R8).
+async fn introduce(node: &Inner, cx: &CallContext) -> Result<()> {
+    let own = node.own_record();
+    let known = node.catalog_get(record_key("node", &own.id.to_string()), cx).await?;
+    let known = known.map(|item| NodeRecord::from_item(&item)).transpose()?;
+    if let Some(known) = &known
+        && known.incarnation != own.incarnation
+    {
+        let what = format!(
+            "the cluster knows node {} by another data directory: a node that lost its data cannot come back under its old id",
+            own.id
+        );
+        node.fail(&what);
+        return Err(Error::internal(what));
+    }
+    if known.as_ref() != Some(&own) {
+        node.catalog_put(&own.to_item(), cx).await?;
+    }
+    Ok(())
+}
+
+/// Makes the replicas that were placed here while this node was away.
+async fn make_missed_replicas(node: &Inner, cx: &CallContext) -> Result<()> {
+    for table in node.table_records(cx).await? {
+        if table.status == TableStatus::Deleting {
+            continue;
+        }
+        for partition in &table.partitions {
+            let mine = partition.members.iter().any(|member| member.node == node.own);
+            if !mine || node.replicas.get(partition.group).is_some() || node.replicas.has_failed(partition.group) {
+                continue;
+            }
+            // Whoever makes a table's replicas first lets the first-ranked one campaign; here the group lives already, or will
+            // find its leader by the ordinary timeout.
+            let fresh = table.status == TableStatus::Creating;
+            if let Err(why) = node.ensure_replica(&table, partition, fresh).await {
+                tracing::warn!(group = partition.group.0, why, "a replica that is placed here could not be made");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Asks a member of a cluster for an id there. Tries all that were named, until one answers or the time is over.
+pub(crate) async fn ask_to_join(
+    members: &[String],
+    request: wire::JoinRequest,
+    timeout: Duration,
+) -> std::result::Result<wire::JoinResponse, String> {
+    let deadline = tokio::time::Instant::now() + timeout;
+    loop {
+        let mut why = "no member was named".to_owned();
+        for member in members {
+            match crate::peers::connect(member).await {
+                Ok(channel) => {
+                    let asked = crate::peers::client_on(channel).join(request.clone()).await;
+                    match asked {
+                        Ok(response) => return Ok(response.into_inner()),
+                        Err(status) => why = format!("{member}: {}", status.message()),
+                    }
+                }
+                Err(error) => why = error,
+            }
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(format!("no member of the cluster took this node in: {why}"));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+impl Inner {
+    /// Takes a node into the cluster: one that asks again gets the id that it has.
+    pub(crate) async fn take_in(
+        &self,
+        request: wire::JoinRequest,
+        cx: &CallContext,
+    ) -> Result<wire::JoinResponse> {
+        let cluster_id = self.peers.as_ref().and_then(|peers| peers.cluster_id());
+        let cluster_id =
+            cluster_id.ok_or_else(|| crate::serve::unavailable("this node is no member of a cluster yet"))?;
+        let nodes = self.node_records(cx).await?;
+        let known = nodes.iter().find(|node| node.incarnation == request.incarnation);
+        let id = match known {
+            Some(known) => known.id,
+            None => {
+                let given = self.catalog_next_id("node", cx).await?;
+                let id = NodeId(given + self.founders() as u64);
+                let record = NodeRecord {
+                    id,
+                    address: request.address,
+                    zone: request.zone,
+                    version: request.version,
+                    incarnation: request.incarnation,
+                };
+                self.catalog_put(&record.to_item(), cx).await?;
+                id
+            }
+        };
+        let members = &self.catalog_table().partitions()[0].members;
+        let catalog_nodes = members.iter().filter_map(|member| {
+            let address = if member.node == self.own {
+                Some(self.address.clone())
+            } else {
+                self.peers.as_ref().and_then(|peers| peers.address(member.node))
+            };
+            address.map(|address| wire::NodeAddress { node_id: member.node.0, address })
+        });
+        Ok(wire::JoinResponse { cluster_id, node_id: id.0, catalog_nodes: catalog_nodes.collect() })
+    }
+}

@@ -1,0 +1,297 @@
+//! A node: the engine, the log, the threads that drive them, and the tasks that keep it a member of its cluster.
+//!
+//! [`Node::start`] opens everything in an order in which nothing is touched before it is known to be usable: sockets, then the data
+//! directory, then the log and the engine, then the replicas, then the threads, then the doors. [`Node::shutdown`] goes the other
+//! way: no new requests, leadership handed over, the doors closed, the engine flushed, the log closed.
+//!
+//! A node knows no globals: several live in one process, in tests and when embedded.
+
+mod membership;
+mod open;
+mod replica_life;
+mod room;
+mod start;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use stator_consensus::{GroupId, NodeId};
+use stator_model::{Answer, Request, Result};
+use stator_storage::engine::Engine;
+use stator_storage::log::Log;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use crate::catalog::records::CATALOG_GROUP;
+use crate::clock::Clock;
+use crate::config::NodeConfig;
+use crate::dir::DataDir;
+use crate::metrics::Metrics;
+use crate::peers::Peers;
+use crate::replicas::{Replicas, hand_over};
+use crate::serve::CallContext;
+use crate::shell::HostMailbox;
+use crate::shell::apply::ApplyMailbox;
+use crate::tables::{Table, Tables};
+
+pub use self::start::{Sockets, StartError};
+
+/// How long a node tries to hand its leaderships over before it stops all the same.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What a node's requests, tasks and doors share.
+pub(crate) struct Inner {
+    pub(crate) config: NodeConfig,
+    /// This node's id.
+    pub(crate) own: NodeId,
+    /// Where others reach this node.
+    pub(crate) address: String,
+    pub(crate) dir: Option<DataDir>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) replicas: Arc<Replicas>,
+    pub(crate) tables: Tables,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The other nodes, unless this one is alone for good.
+    pub(crate) peers: Option<Arc<Peers>>,
+    /// Wakes the controller.
+    pub(crate) controller: Notify,
+    /// Threads for long reads.
+    pub(crate) pool: Arc<Semaphore>,
+    /// Whether there is room for writes.
+    pub(crate) room: room::Room,
+    catalog: Arc<Table>,
+    hosts: Vec<HostMailbox>,
+    appliers: Vec<ApplyMailbox>,
+    /// One replica is made or removed at a time.
+    life: tokio::sync::Mutex<()>,
+    request_counter: AtomicU64,
+    joined: AtomicBool,
+    incarnation: u64,
+    _scratch: Option<tempfile::TempDir>,
+    /// Why the node cannot go on, once that is so.
+    fatal: Arc<watch::Sender<Option<String>>>,
+    stop: watch::Sender<bool>,
+}
+
+/// A running node.
+pub struct Node {
+    inner: Arc<Inner>,
+    threads: Vec<JoinHandle<()>>,
+    flush_stop: Option<std::sync::mpsc::Sender<()>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    listening: Option<std::net::SocketAddr>,
+    admin: Option<std::net::SocketAddr>,
+}
+
+impl Inner {
+    /// This node's id.
+    pub(crate) const fn id(&self) -> NodeId {
+        self.own
+    }
+
+    /// The catalog's own table.
+    pub(crate) fn catalog_table(&self) -> Arc<Table> {
+        self.catalog.clone()
+    }
+
+    /// How many nodes founded the cluster.
+    pub(crate) fn founders(&self) -> usize {
+        self.catalog.partitions()[0].members.len()
+    }
+
+    /// Whether this node leads the catalog, as far as it knows.
+    pub(crate) fn leads_catalog(&self) -> bool {
+        self.replicas
+            .get(CATALOG_GROUP)
+            .is_some_and(|replica| replica.view.leader() == Some(self.own))
+    }
+
+    /// The context of a request of the node's own.
+    pub(crate) fn own_context(&self, timeout: Duration) -> CallContext {
+        let number = self.request_counter.fetch_add(1, Ordering::Relaxed);
+        self.context(format!("node-{}-{number}", self.own).into(), Some(timeout))
+    }
+
+    /// The context of a request: without a timeout of its own it has the node's.
+    pub(crate) fn context(&self, request_id: Arc<str>, timeout: Option<Duration>) -> CallContext {
+        let timeout = timeout.unwrap_or(self.config.request_timeout);
+        let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        CallContext::new(request_id, self.clock.monotonic_ns().saturating_add(timeout_ns))
+    }
+
+    /// Resolves once the node is stopping.
+    pub(crate) async fn stopping(&self) {
+        let mut stop = self.stop.subscribe();
+        // The sender lives as long as this node does.
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+
+    /// The host that drives a group.
+    fn host_of(&self, group: GroupId) -> usize {
+        // Multiplied by a large odd number, so that the groups of one table spread.
+        let mixed = group.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        usize::try_from(mixed).unwrap_or(0) % self.hosts.len()
+    }
+
+    /// A replica stops on a fault that was found outside its host.
+    pub(crate) fn stop_replica(&self, group: GroupId, reason: &str) {
+        tracing::error!(group = group.0, reason, "a replica stopped");
+        let event = stator_consensus::Event::Stop { group, reason: reason.to_owned() };
+        self.hosts[self.host_of(group)].push(event);
+        self.replicas.failed(group, reason.to_owned());
+    }
+
+    /// What keeps this node from serving, if anything.
+    pub(crate) fn unready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if let Some(why) = &*self.fatal.borrow() {
+            reasons.push(format!("the node has failed: {why}"));
+        }
+        if !self.joined.load(Ordering::Acquire) {
+            reasons.push("the node has not reached the catalog yet".to_owned());
+        }
+        let leaderless =
+            self.replicas.all().iter().filter(|replica| replica.view.leader().is_none()).count();
+        if leaderless > 0 {
+            reasons.push(format!("{leaderless} partitions here have no leader"));
+        }
+        for (group, why) in self.replicas.failures() {
+            reasons.push(format!("the replica of group {} has stopped: {why}", group.0));
+        }
+        reasons
+    }
+}
+
+impl Node {
+    /// Answers a request, within the node's own deadline unless another is given.
+    ///
+    /// # Errors
+    /// What the operation answers.
+    pub async fn call(
+        &self,
+        request: Request,
+        request_id: Arc<str>,
+        timeout: Option<Duration>,
+    ) -> Result<Answer> {
+        let cx = self.inner.context(request_id, timeout);
+        let operation = request.operation();
+        let begun_ns = self.inner.clock.monotonic_ns();
+        let answer = self.inner.call(request, &cx).await;
+        let took = Duration::from_nanos(self.inner.clock.monotonic_ns().saturating_sub(begun_ns));
+        self.inner.metrics.request(operation, answer.as_ref().err(), took);
+        answer
+    }
+
+    /// The node's id in its cluster.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.inner.own.0
+    }
+
+    /// Where clients and peers reach the node, if it listens.
+    #[must_use]
+    pub const fn listening(&self) -> Option<std::net::SocketAddr> {
+        self.listening
+    }
+
+    /// Where the admin port is, if there is one.
+    #[must_use]
+    pub const fn admin(&self) -> Option<std::net::SocketAddr> {
+        self.admin
+    }
+
+    /// What keeps the node from serving; empty when it is ready.
+    #[must_use]
+    pub fn unready(&self) -> Vec<String> {
+        self.inner.unready()
+    }
+
+    /// Waits until the node is ready to serve.
+    ///
+    /// # Errors
+    /// Why it is not, when the time is over or the node has failed.
+    pub async fn wait_ready(&self, timeout: Duration) -> std::result::Result<(), Vec<String>> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            let reasons = self.unready();
+            if reasons.is_empty() {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() >= deadline || self.inner.fatal.borrow().is_some() {
+                return Err(reasons);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Resolves when the node cannot go on, with the reason.
+    pub async fn failed(&self) -> String {
+        let mut fatal = self.inner.fatal.subscribe();
+        match fatal.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Stops the node in good order.
+    pub async fn shutdown(mut self) {
+        self.hand_over_all().await;
+        // The doors stop taking connections, finish what they are at, and end; so do the tasks.
+        let _ = self.inner.stop.send(true);
+        for task in self.tasks.drain(..) {
+            if tokio::time::timeout(Duration::from_secs(5), task).await.is_err() {
+                tracing::warn!("a task did not end in time");
+            }
+        }
+        let engine = self.inner.engine.clone();
+        self.stop_threads();
+        let flushed = tokio::task::spawn_blocking(move || engine.flush()).await;
+        if let Ok(Err(error)) = flushed {
+            tracing::error!(%error, "the engine could not be flushed at the end");
+        }
+    }
+
+    /// Moves the leadership of every group elsewhere, where there is an elsewhere.
+    async fn hand_over_all(&self) {
+        let Some(peers) = &self.inner.peers else { return };
+        if peers.nodes().is_empty() {
+            return;
+        }
+        self.inner.replicas.tell_all(hand_over);
+        let deadline = tokio::time::Instant::now() + HAND_OVER_TIMEOUT;
+        while self.inner.replicas.led_by(self.inner.own) > 0
+            && tokio::time::Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn stop_threads(&mut self) {
+        drop(self.flush_stop.take());
+        for host in &self.inner.hosts {
+            host.close();
+        }
+        for applier in &self.inner.appliers {
+            applier.0.close();
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the node panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Node {
+    /// A node that is dropped stops at once, as if it had crashed, but for what its threads have begun.
+    fn drop(&mut self) {
+        let _ = self.inner.stop.send(true);
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.stop_threads();
+    }
+}

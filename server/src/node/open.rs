@@ -1,0 +1,142 @@
+//! Opening what a node keeps, and finding the replicas in it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use stator_consensus::{GroupId, Recovered};
+use stator_storage::disk::RealDisk;
+use stator_storage::engine::{Engine, EngineKind, EngineOptions, Opened, open as open_engine};
+use stator_storage::log::{GroupRecovery, Log, LogOptions, Recovery};
+use stator_storage::partition::spec::list_specs;
+use stator_storage::partition::{AppliedRecord, PartitionSpec, ReplicaState};
+use stator_storage::{Error, Result};
+
+use crate::config::{EngineName, NodeConfig};
+use crate::dir::DataDir;
+
+/// The log and the engine of a node.
+pub(crate) struct Stores {
+    pub(crate) log: Arc<Log>,
+    pub(crate) recovery: Recovery,
+    pub(crate) engine: Arc<dyn Engine>,
+    /// Keeps a directory in the temporary folder for as long as the stores are open.
+    pub(crate) scratch: Option<tempfile::TempDir>,
+}
+
+/// Opens the stores of a data directory. The engine in memory has its log in a directory of its own that goes with the node.
+pub(crate) fn open(config: &NodeConfig, dir: Option<&DataDir>, salt: u64) -> Result<Stores> {
+    let plan = config.memory_plan();
+    let options = LogOptions {
+        segment_bytes: config.log_segment.bytes(),
+        budget_bytes: config.log_budget.bytes(),
+        pending_bytes: plan.log_buffers.min(config.log_segment.bytes() / 2),
+        salt,
+        ..LogOptions::default()
+    };
+    let engine_options = engine_options(&plan);
+    let (log_dir, engine, scratch) = match dir {
+        Some(dir) => {
+            let kind = match config.engine {
+                EngineName::Fjall => EngineKind::Fjall,
+                EngineName::Sled => EngineKind::Sled,
+                EngineName::Memory => EngineKind::Memory,
+            };
+            (dir.log(), open_engine(&dir.engine(), kind, &engine_options)?, None)
+        }
+        None => {
+            let scratch = tempfile::tempdir()
+                .map_err(|error| Error::io("making a temporary directory", &error))?;
+            let engine = open_engine(Path::new(""), EngineKind::Memory, &engine_options)?;
+            (scratch.path().to_owned(), engine, Some(scratch))
+        }
+    };
+    let engine = believed(engine)?;
+    let (log, recovery) = Log::open(Arc::new(RealDisk::open(&log_dir)?), options)?;
+    Ok(Stores { log: Arc::new(log), recovery, engine, scratch })
+}
+
+fn engine_options(plan: &crate::config::MemoryPlan) -> EngineOptions {
+    let mut options = EngineOptions::default();
+    options.cache_bytes = plan.engine_cache;
+    options.buffer_bytes = plan.engine_buffers;
+    options
+}
+
+fn believed(opened: Opened) -> Result<Arc<dyn Engine>> {
+    if opened.cut_bytes > 0 {
+        tracing::warn!(
+            bytes = opened.cut_bytes,
+            "the engine's journal was cut at its last whole batch; the log has what was behind it"
+        );
+    }
+    if opened.trusted {
+        return Ok(opened.engine);
+    }
+    Err(Error::Engine(
+        "the machine stopped while this engine was open, and the engine cannot promise that nothing is missing; \
+         see \"After a power cut\" in the README"
+            .to_owned(),
+    ))
+}
+
+/// A replica found in the engine, and what the log knows of its group.
+pub(crate) struct Found {
+    pub(crate) spec: PartitionSpec,
+    pub(crate) recovered: Recovered,
+    /// It was begun, and the log has never heard of it.
+    pub(crate) fresh: bool,
+}
+
+/// What was found: replicas to start, replicas whose deletion is to be finished, and groups that are never to be made again.
+#[derive(Default)]
+pub(crate) struct Census {
+    pub(crate) start: Vec<Found>,
+    pub(crate) delete: Vec<PartitionSpec>,
+    pub(crate) removed: BTreeSet<GroupId>,
+}
+
+/// Finds the replicas of a node.
+pub(crate) fn census(engine: &dyn Engine, recovery: &Recovery) -> Result<Census> {
+    let mut census = Census::default();
+    for (group, state) in &recovery.groups {
+        if state.tombstone {
+            census.removed.insert(*group);
+        }
+    }
+    for spec in list_specs(engine)? {
+        let record = AppliedRecord::read(engine, spec.group)?;
+        let record = record.ok_or_else(|| {
+            let place = format!("the replica of group {}", spec.group.0);
+            Error::corruption(place, 0, "it has no applied record")
+        })?;
+        let known = recovery.groups.get(&spec.group);
+        if census.removed.contains(&spec.group) || record.state == ReplicaState::Deleting {
+            census.delete.push(spec);
+            continue;
+        }
+        let (recovered, fresh) = recovered(known, &record);
+        census.start.push(Found { spec, recovered, fresh });
+    }
+    Ok(census)
+}
+
+fn recovered(known: Option<&GroupRecovery>, record: &AppliedRecord) -> (Recovered, bool) {
+    let applied = (record.mark.index, record.mark.term);
+    match known {
+        Some(known) => (
+            Recovered {
+                term: known.hard_state.term,
+                vote: known.hard_state.vote,
+                commit: known.hard_state.commit,
+                mark: (known.mark.index, known.mark.term),
+                terms: known.terms.clone(),
+                applied,
+            },
+            false,
+        ),
+        // The node died between beginning the replica and its first log record: it has promised nothing to anybody. One that has
+        // applied more than that has lost its log, which starting it will say.
+        None => (Recovered { applied, ..Recovered::fresh() }, true),
+    }
+}

@@ -1,0 +1,166 @@
+//! How replicas begin and end on this node.
+
+use std::sync::Arc;
+
+use stator_consensus::group::FIRST_MARK;
+use stator_consensus::{
+    Event, GroupSpec, Member, NodeId, Recovered, ReplicaId, ReplicaView, StartGroup,
+};
+use stator_storage::machine::{AppliedMark, GroupId};
+use stator_storage::partition::{
+    self, PartitionApplier, PartitionEvaluator, PartitionSpec, delete_some, initialise,
+};
+
+use super::Inner;
+use crate::catalog::records::{PartitionRecord, TableRecord};
+use crate::replicas::Replica;
+use crate::shell::apply::ApplyEvent;
+
+/// Keys deleted in one step when a replica's data goes.
+const DELETE_STEP: usize = 2000;
+
+impl Inner {
+    /// Makes a replica of a partition here, unless there is one. `fresh` says that the group was just made.
+    pub(crate) async fn ensure_replica(
+        &self,
+        table: &TableRecord,
+        partition: &PartitionRecord,
+        fresh: bool,
+    ) -> Result<(), String> {
+        let own = partition.members.iter().find(|member| member.node == self.own);
+        let own = own.ok_or("this node is not a member of the partition")?;
+        let spec = PartitionSpec {
+            group: partition.group,
+            table_id: table.id,
+            table_name: table.name.clone(),
+            generation: partition.generation,
+            hash_start: partition.first_hash,
+            hash_end: partition.last_hash,
+            key_schema: table.key_schema.clone(),
+            region: self.region(),
+            members: partition
+                .members
+                .iter()
+                .map(|member| partition::Member { replica: member.replica.0, node: member.node.0 })
+                .collect(),
+            replica: own.replica.0,
+        };
+        self.begin_replica(spec, fresh).await
+    }
+
+    /// Begins a replica that this node has never had.
+    pub(crate) async fn begin_replica(&self, spec: PartitionSpec, fresh: bool) -> Result<(), String> {
+        let _one_at_a_time = self.life.lock().await;
+        if self.replicas.get(spec.group).is_some() {
+            return Ok(());
+        }
+        if self.replicas.was_removed(spec.group) {
+            return Err(format!("the replica of group {} was removed from this node", spec.group.0));
+        }
+        let (index, term) = FIRST_MARK;
+        let voters = spec.members.iter().map(|member| member.replica).collect();
+        let mark = AppliedMark { index, term, voters };
+        let (engine, begun) = (self.engine.clone(), spec.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            initialise(engine.as_ref(), &begun, Some(&mark))
+        });
+        made.await.map_err(|_| "the engine failed")?.map_err(|error| error.to_string())?;
+        self.start_replica(spec, Recovered::fresh(), fresh)
+    }
+
+    /// Starts a replica that is in the engine.
+    pub(crate) fn start_replica(
+        &self,
+        spec: PartitionSpec,
+        recovered: Recovered,
+        fresh: bool,
+    ) -> Result<(), String> {
+        let group = spec.group;
+        let group_spec = group_spec(&spec);
+        let spec = Arc::new(spec);
+        let applier = PartitionApplier::open(self.engine.clone(), spec.clone())
+            .map_err(|error| error.to_string())?;
+        let view = Arc::new(ReplicaView::default());
+        let index = self.host_of(group);
+        self.replicas.insert(Arc::new(Replica {
+            spec: spec.clone(),
+            view: view.clone(),
+            data: applier.data_generation(),
+            host: self.hosts[index].clone(),
+        }));
+        let applied = recovered.applied.0;
+        self.appliers[index].0.push(ApplyEvent::Add { group, applier, applied });
+        self.hosts[index].push(Event::Start(Box::new(StartGroup {
+            spec: group_spec,
+            recovered,
+            fresh,
+            evaluator: PartitionEvaluator::new(self.engine.clone(), spec),
+            view,
+        })));
+        Ok(())
+    }
+
+    /// Removes a replica from here for good. Once this has answered, a crash does not bring it back.
+    pub(crate) async fn remove_replica(&self, group: GroupId) -> Result<(), String> {
+        let _one_at_a_time = self.life.lock().await;
+        self.replicas.note_removed(group);
+        let Some(replica) = self.replicas.remove(group) else { return Ok(()) };
+        let index = self.host_of(group);
+        self.hosts[index].push(Event::Remove { group });
+        let (done, gone) = tokio::sync::oneshot::channel();
+        self.appliers[index].0.push(ApplyEvent::Remove {
+            group,
+            done: Box::new(move || {
+                let _ = done.send(());
+            }),
+        });
+        gone.await.map_err(|_| "the node is stopping")?;
+        let (engine, spec) = (self.engine.clone(), replica.spec.clone());
+        let deleted = tokio::task::spawn_blocking(move || {
+            // The first step says that the range is worth nothing any more; flushed, that survives a crash, and the next start
+            // goes on from there.
+            let finished = delete_some(engine.as_ref(), &spec, DELETE_STEP)?;
+            engine.flush()?;
+            Ok::<_, stator_storage::Error>(finished)
+        });
+        let finished = deleted.await.map_err(|_| "the engine failed")?;
+        if !finished.map_err(|error| error.to_string())? {
+            self.delete_in_background((*replica.spec).clone());
+        }
+        Ok(())
+    }
+
+    /// Deletes what is left of a replica's data, at a pace that leaves room for others.
+    pub(crate) fn delete_in_background(&self, spec: PartitionSpec) {
+        let engine = self.engine.clone();
+        tokio::spawn(async move {
+            loop {
+                let (engine, step) = (engine.clone(), spec.clone());
+                let deleted = tokio::task::spawn_blocking(move || {
+                    delete_some(engine.as_ref(), &step, DELETE_STEP)
+                });
+                match deleted.await {
+                    Ok(Ok(false)) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                    Ok(Ok(true)) | Err(_) => return,
+                    Ok(Err(error)) => {
+                        tracing::error!(group = spec.group.0, %error, "a removed replica's data could not be deleted");
+                        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// What consensus knows of a replica.
+fn group_spec(spec: &PartitionSpec) -> GroupSpec {
+    let members = spec.members.iter().map(|member| Member {
+        replica: ReplicaId(member.replica),
+        node: NodeId(member.node),
+    });
+    GroupSpec {
+        group: spec.group,
+        replica: ReplicaId(spec.replica),
+        members: members.collect(),
+    }
+}

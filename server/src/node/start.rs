@@ -1,0 +1,439 @@
+//! Starting a node, in an order in which nothing is touched before it is known to be usable.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use stator_consensus::{Event, GroupId, NodeId};
+use stator_proto::peer::v1 as wire;
+use stator_storage::partition::PartitionSpec;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use super::open::{Census, census, open};
+use super::{Inner, Node, membership, room};
+use crate::catalog::records::{CATALOG_GROUP, NodeRecord};
+use crate::clock::{Clock, RealClock};
+use crate::config::{EngineName, NodeConfig};
+use crate::dir::{CatalogMember, DataDir, Mode};
+use crate::mailbox::mailbox;
+use crate::metrics::Metrics;
+use crate::peers::{Introduction, Peers};
+use crate::replicas::Replicas;
+use crate::shell::apply::{ApplyMailbox, ApplyShell};
+use crate::shell::flush::FlushShell;
+use crate::shell::host::{HostShell, Outbound};
+use crate::tables::{Table, Tables};
+
+/// Requests and messages that may wait for one host.
+const HOST_WAITING_MAX: usize = 64 * 1024;
+/// How often the engine is made durable.
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// How long a joining node asks to be taken in.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a node could not start. One line, for an operator.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+fn refused(why: impl fmt::Display) -> StartError {
+    StartError(why.to_string())
+}
+
+/// The sockets of a node, bound before anything else is touched.
+pub struct Sockets {
+    listener: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+impl Sockets {
+    /// Binds what a configuration asks for.
+    ///
+    /// # Errors
+    /// A port in use, by its address.
+    pub async fn bind(config: &NodeConfig) -> Result<Self, StartError> {
+        let bind = async |address: std::net::SocketAddr, key: &str| {
+            TcpListener::bind(address)
+                .await
+                .map_err(|error| refused(format!("{key} = \"{address}\" cannot be listened on: {error}")))
+        };
+        let listener = bind(config.listen, "listen").await?;
+        let admin = match config.admin_listen {
+            Some(address) => Some(bind(address, "admin_listen").await?),
+            None => None,
+        };
+        Ok(Self { listener, admin })
+    }
+
+    /// The address that clients and peers reach.
+    ///
+    /// # Errors
+    /// What the operating system answers.
+    pub fn address(&self) -> Result<std::net::SocketAddr, StartError> {
+        self.listener.local_addr().map_err(refused)
+    }
+}
+
+/// Who a node is, and who holds the catalog.
+struct Standing {
+    own: NodeId,
+    cluster_id: Option<String>,
+    /// The nodes that hold the catalog, with their addresses.
+    catalog: Vec<(NodeId, String)>,
+}
+
+impl Node {
+    /// Starts a node that listens.
+    ///
+    /// # Errors
+    /// Why it cannot, in one line. What was there is untouched, unless a fault of the disk says otherwise.
+    pub async fn serve(config: NodeConfig, sockets: Sockets) -> Result<Self, StartError> {
+        config.validate().map_err(refused)?;
+        let listening = sockets.address()?;
+        let address = config.advertised(listening);
+        let dir = DataDir::open(&config.data_dir, config.engine, Mode::Cluster).map_err(refused)?;
+        let standing = standing(&config, &dir, &address).await?;
+        Self::start(config, Some(dir), standing, address, Some(sockets)).await
+    }
+
+    /// Opens a database in the process: a node alone, with no sockets. Without a directory it keeps everything in memory.
+    ///
+    /// # Errors
+    /// Why it cannot, in one line.
+    pub async fn embedded(mut config: NodeConfig, in_memory: bool) -> Result<Self, StartError> {
+        let dir = if in_memory {
+            config.engine = EngineName::Memory;
+            None
+        } else {
+            Some(DataDir::open(&config.data_dir, config.engine, Mode::Embedded).map_err(refused)?)
+        };
+        let standing = Standing {
+            own: NodeId(1),
+            cluster_id: None,
+            catalog: vec![(NodeId(1), "embedded".to_owned())],
+        };
+        Self::start(config, dir, standing, "embedded".to_owned(), None).await
+    }
+
+    async fn start(
+        config: NodeConfig,
+        dir: Option<DataDir>,
+        standing: Standing,
+        address: String,
+        sockets: Option<Sockets>,
+    ) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(RealClock);
+        let incarnation = dir.as_ref().map_or_else(entropy, |dir| dir.identity().incarnation);
+        let (stores, census, config, dir) = tokio::task::spawn_blocking(move || {
+            let stores = open(&config, dir.as_ref(), incarnation)?;
+            let census = census(stores.engine.as_ref(), &stores.recovery)?;
+            Ok::<_, stator_storage::Error>((stores, census, config, dir))
+        })
+        .await
+        .map_err(|_| refused("opening the data directory failed unexpectedly"))?
+        .map_err(refused)?;
+
+        let replicas = Arc::new(Replicas::default());
+        let metrics = Arc::new(Metrics::new());
+        let fatal = Arc::new(watch::channel(None).0);
+        let peers = sockets.is_some().then(|| {
+            let (on_drop, on_snapshot) = (replicas.clone(), replicas.clone());
+            Peers::new(
+                Introduction { node: standing.own, incarnation },
+                standing.cluster_id.clone(),
+                Box::new(move |node| on_drop.tell_hosts(|| Event::Unreachable(node))),
+                Box::new(move |group| on_snapshot.snapshot_wanted(group)),
+                tokio::runtime::Handle::current(),
+            )
+        });
+        let mut threads = Vec::new();
+        let (mut hosts, mut appliers) = (Vec::new(), Vec::new());
+        let shells = Shells {
+            config: &config,
+            log: &stores.log,
+            engine: &stores.engine,
+            replicas: &replicas,
+            metrics: &metrics,
+            clock: &clock,
+            fatal: &fatal,
+            outbound: peers.clone().map_or_else(|| Arc::new(Nobody) as Arc<dyn Outbound>, |peers| peers),
+        };
+        shells.spawn(0, &mut hosts, &mut appliers, &mut threads).map_err(refused)?;
+        replicas.set_hosts(hosts.clone());
+        let (flush_stop, stop) = std::sync::mpsc::channel();
+        let flush = FlushShell {
+            every: FLUSH_EVERY,
+            engine: stores.engine.clone(),
+            log: stores.log.clone(),
+            replicas: replicas.clone(),
+            metrics: metrics.clone(),
+            stop,
+        };
+        threads.push(flush.spawn().map_err(refused)?);
+
+        let catalog: Vec<NodeId> = standing.catalog.iter().map(|(node, _)| *node).collect();
+        let inner = Arc::new(Inner {
+            own: standing.own,
+            address,
+            room: room::Room::new(
+                dir.as_ref().map(|dir| dir.path().to_owned()),
+                config.min_free.bytes(),
+                clock.clone(),
+            ),
+            pool: Arc::new(Semaphore::new(config.query_threads)),
+            clock,
+            engine: stores.engine,
+            log: stores.log,
+            replicas,
+            tables: Tables::default(),
+            metrics,
+            peers,
+            controller: Notify::new(),
+            catalog: Arc::new(Table::catalog(&catalog)),
+            hosts,
+            appliers,
+            life: tokio::sync::Mutex::new(()),
+            request_counter: AtomicU64::new(0),
+            joined: AtomicBool::new(false),
+            incarnation,
+            fatal,
+            stop: watch::channel(false).0,
+            _scratch: stores.scratch,
+            dir,
+            config,
+        });
+        let mut node = Self {
+            inner: inner.clone(),
+            threads,
+            flush_stop: Some(flush_stop),
+            tasks: Vec::new(),
+            listening: None,
+            admin: None,
+        };
+        if let Some(peers) = &inner.peers {
+            for (id, address) in &standing.catalog {
+                peers.know(*id, address);
+            }
+        }
+        begin(&inner, census).await.map_err(refused)?;
+        if let Some(sockets) = sockets {
+            node.open_doors(sockets)?;
+        }
+        node.tasks.push(tokio::spawn(membership::run(inner.clone())));
+        node.tasks.push(tokio::spawn(crate::catalog::controller::run(inner)));
+        Ok(node)
+    }
+
+    fn open_doors(&mut self, sockets: Sockets) -> Result<(), StartError> {
+        self.listening = Some(sockets.address()?);
+        let door = crate::door::serve(self.inner.clone(), sockets.listener);
+        self.tasks.push(tokio::spawn(door));
+        if let Some(admin) = sockets.admin {
+            self.admin = Some(admin.local_addr().map_err(refused)?);
+            self.tasks.push(tokio::spawn(crate::door::serve_admin(self.inner.clone(), admin)));
+        }
+        Ok(())
+    }
+}
+
+/// Starts the replicas that were found, goes on deleting what was being deleted, and begins the catalog where it belongs.
+async fn begin(inner: &Inner, census: Census) -> Result<(), String> {
+    for group in census.removed {
+        inner.replicas.note_removed(group);
+    }
+    for spec in census.delete {
+        inner.replicas.note_removed(spec.group);
+        inner.delete_in_background(spec);
+    }
+    for found in census.start {
+        let group = found.spec.group;
+        if let Err(why) = inner.start_replica(found.spec, found.recovered, found.fresh) {
+            tracing::error!(group = group.0, why, "a replica could not be started");
+            inner.replicas.failed(group, why);
+        }
+    }
+    let catalog = inner.catalog_table();
+    let partition = &catalog.partitions()[0];
+    if partition.members.iter().any(|member| member.node == inner.own)
+        && !inner.replicas.has_failed(CATALOG_GROUP)
+    {
+        inner.ensure_replica(&catalog.record, partition, true).await?;
+    }
+    Ok(())
+}
+
+/// What the threads of a host need.
+struct Shells<'a> {
+    config: &'a NodeConfig,
+    log: &'a Arc<stator_storage::log::Log>,
+    engine: &'a Arc<dyn stator_storage::engine::Engine>,
+    replicas: &'a Arc<Replicas>,
+    metrics: &'a Arc<Metrics>,
+    clock: &'a Arc<dyn Clock>,
+    fatal: &'a Arc<watch::Sender<Option<String>>>,
+    outbound: Arc<dyn Outbound>,
+}
+
+impl Shells<'_> {
+    /// Starts one host with its applier.
+    fn spawn(
+        &self,
+        number: usize,
+        hosts: &mut Vec<crate::shell::HostMailbox>,
+        appliers: &mut Vec<ApplyMailbox>,
+        threads: &mut Vec<std::thread::JoinHandle<()>>,
+    ) -> std::io::Result<()> {
+        let (host, host_inbox) = mailbox(HOST_WAITING_MAX);
+        let (apply, apply_inbox) = mailbox(usize::MAX);
+        let apply = ApplyMailbox(apply);
+        let fatal = self.fatal.clone();
+        let host_shell = HostShell {
+            config: self.config.consensus(),
+            mailbox: host.clone(),
+            inbox: host_inbox,
+            log: self.log.clone(),
+            apply: apply.clone(),
+            outbound: self.outbound.clone(),
+            clock: self.clock.clone(),
+            replicas: self.replicas.clone(),
+            metrics: self.metrics.clone(),
+            fatal: Arc::new(move |why| {
+                tracing::error!(why, "the node cannot go on");
+                fatal.send_replace(Some(why));
+            }),
+        };
+        let apply_shell = ApplyShell {
+            inbox: apply_inbox,
+            host: host.clone(),
+            engine: self.engine.clone(),
+            log: self.log.clone(),
+            replicas: self.replicas.clone(),
+        };
+        threads.push(host_shell.spawn(number)?);
+        threads.push(apply_shell.spawn(number)?);
+        hosts.push(host);
+        appliers.push(apply);
+        Ok(())
+    }
+}
+
+/// Nobody to send anything to.
+struct Nobody;
+
+impl Outbound for Nobody {
+    fn send(&self, _: NodeId, _: stator_consensus::PeerMessage) {}
+    fn ping(&self, _: NodeId) {}
+    fn snapshot_wanted(&self, _: GroupId) {}
+}
+
+/// Finds out who this node is: from its directory, from the list of founders, or by asking to join.
+async fn standing(
+    config: &NodeConfig,
+    dir: &DataDir,
+    address: &str,
+) -> Result<Standing, StartError> {
+    let identity = dir.identity();
+    if let Some(own) = identity.node_id {
+        if !identity.catalog.is_empty() && !config.initial_nodes.is_empty() {
+            agrees(config, &identity.catalog)?;
+        }
+        let catalog =
+            identity.catalog.iter().map(|member| (NodeId(member.node_id), member.address.clone()));
+        return Ok(Standing { own: NodeId(own), cluster_id: identity.cluster_id, catalog: catalog.collect() });
+    }
+    let (own, cluster_id, catalog) = if !config.join.is_empty() {
+        let request = wire::JoinRequest {
+            address: address.to_owned(),
+            zone: config.zone.clone().unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            incarnation: identity.incarnation,
+        };
+        let joined = membership::ask_to_join(&config.join, request, JOIN_TIMEOUT).await.map_err(refused)?;
+        let catalog = joined.catalog_nodes.into_iter().map(|node| (NodeId(node.node_id), node.address));
+        (NodeId(joined.node_id), Some(joined.cluster_id), catalog.collect())
+    } else if config.initial_nodes.is_empty() {
+        (NodeId(1), None, vec![(NodeId(1), address.to_owned())])
+    } else {
+        let place = config.initial_nodes.iter().position(|founder| founder == address);
+        let place = place.ok_or_else(|| {
+            refused(format!(
+                "initial_nodes = {:?} does not name this node, which others reach at {address}: \
+                 it must be in the list, spelled the same",
+                config.initial_nodes
+            ))
+        })?;
+        let founders: Vec<_> = (1..).map(NodeId).zip(config.initial_nodes.iter().cloned()).collect();
+        (NodeId(place as u64 + 1), None, founders.into_iter().take(3).collect())
+    };
+    let catalog: Vec<(NodeId, String)> = catalog;
+    let members = (1..).zip(&catalog).map(|(replica_id, (node, address))| CatalogMember {
+        node_id: node.0,
+        replica_id,
+        address: address.clone(),
+    });
+    dir.set_catalog(members.collect()).map_err(refused)?;
+    Ok(Standing { own, cluster_id, catalog })
+}
+
+/// The founders cannot be others than they were.
+fn agrees(config: &NodeConfig, catalog: &[CatalogMember]) -> Result<(), StartError> {
+    let known: Vec<&String> = catalog.iter().map(|member| &member.address).collect();
+    let given: Vec<&String> = config.initial_nodes.iter().take(3).collect();
+    if known == given {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "initial_nodes = {:?} is not allowed: the data directory was founded with {known:?}",
+        config.initial_nodes
+    )))
+}
+
+impl Inner {
+    /// What the catalog is to know of this node.
+    pub(crate) fn own_record(&self) -> NodeRecord {
+        NodeRecord {
+            id: self.own,
+            address: self.address.clone(),
+            zone: self.config.zone.clone().unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            incarnation: self.incarnation,
+        }
+    }
+
+    /// An id for a cluster that has none.
+    pub(crate) fn new_cluster_id(&self) -> String {
+        format!("{:016x}", entropy() ^ self.incarnation)
+    }
+
+    /// The node cannot go on.
+    pub(crate) fn fail(&self, why: &str) {
+        tracing::error!(why, "the node cannot go on");
+        self.fatal.send_replace(Some(why.to_owned()));
+    }
+
+    /// The region that is written into stamps: none while a cluster is alone.
+    pub(crate) fn region(&self) -> stator_storage::item::Region {
+        stator_storage::item::Region::default()
+    }
+
+    /// The spec of a replica here, by group.
+    pub(crate) fn spec_of(&self, group: GroupId) -> Option<Arc<PartitionSpec>> {
+        self.replicas.get(group).map(|replica| replica.spec.clone())
+    }
+}
+
+/// A number that nobody can guess.
+fn entropy() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library seeds each of these from the operating system.
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
