@@ -275,11 +275,3 @@ fn type_mismatch(attribute: &KeyAttribute, value: &AttributeValue) -> Error {
 fn condition_mismatch() -> Error {
     invalid(format_args!("Condition parameter type does not match schema type"))
 }
-/// A range of keys: from `start`, included, to `end`, excluded; without an end it goes on to the last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyRange {
-    /// The first key.
-    pub start: Bytes,
-    /// The first key that is not in the range any more.
-    pub end: Option<Bytes>,
-}

@@ -90,7 +90,7 @@ impl Sloppy<'_> {
         for (name, value) in order {
             let value = self.value(value);
             let mut entry = Vec::new();
-            if self.dice() % 2 == 0 {
+            if self.dice().is_multiple_of(2) {
                 self.field(&mut entry, field::KEY, name.as_bytes());
                 self.field(&mut entry, field::VALUE, &value);
             } else {
@@ -168,7 +168,7 @@ fn encoded(bytes: impl Into<Bytes>) -> EncodedItem {
 }
 
 /// What must hold between the functions on any bytes at all.
-fn assert_consistent(bytes: Bytes) {
+fn assert_consistent(bytes: &Bytes) {
     let item = encoded(bytes.clone());
     match item.decode() {
         Err(error) => {
@@ -199,7 +199,7 @@ proptest! {
         let bytes = EncodedItem::encode(&item);
         prop_assert_eq!(bytes.decode().unwrap(), item);
         prop_assert!(bytes.check().unwrap().canonical);
-        assert_consistent(bytes.into_bytes());
+        assert_consistent(&bytes.into_bytes());
     }
 
     #[test]
@@ -209,9 +209,9 @@ proptest! {
     ) {
         let bytes = Sloppy { dice: &dice, thrown: 0 }.entries(&item);
         let sloppy = encoded(bytes);
-        prop_assert_eq!(sloppy.decode().unwrap(), item.clone());
         prop_assert_eq!(sloppy.clone().canonicalize().unwrap().0, EncodedItem::encode(&item));
-        assert_consistent(sloppy.into_bytes());
+        prop_assert_eq!(sloppy.decode().unwrap(), item);
+        assert_consistent(&sloppy.into_bytes());
     }
 
     #[test]
@@ -229,19 +229,19 @@ proptest! {
                 _ => {}
             }
         }
-        assert_consistent(bytes.into());
+        assert_consistent(&bytes.into());
     }
 
     #[test]
     fn any_bytes_are_judged_alike(bytes in prop::collection::vec(0..0x60u8, 0..40)) {
-        assert_consistent(bytes.clone().into());
+        assert_consistent(&bytes.clone().into());
         // The same bytes as a value's, where they get further.
         let mut entry = Vec::new();
         put_nested(&mut entry, delimited_tag(field::ENTRIES), |out| {
             put_delimited(out, delimited_tag(field::KEY), b"a");
             put_delimited(out, delimited_tag(field::VALUE), &bytes);
         });
-        assert_consistent(entry.into());
+        assert_consistent(&entry.into());
     }
 
     #[test]
@@ -355,7 +355,7 @@ fn bad_values_are_refused_in_dynamodbs_words() {
     for (value, text) in cases {
         let error = with_value(&value).decode().unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Validation, text.as_str()));
-        assert_consistent(with_value(&value).into_bytes());
+        assert_consistent(&with_value(&value).into_bytes());
     }
 }
 
@@ -396,7 +396,7 @@ fn names_and_fields_that_are_not_protobuf_or_not_names_are_refused() {
     for (bytes, text) in cases {
         let error = encoded(bytes.clone()).decode().unwrap_err();
         assert!(error.message().contains(text), "{}", error.message());
-        assert_consistent(bytes.into());
+        assert_consistent(&bytes.into());
     }
 }
 
@@ -413,7 +413,7 @@ fn numbers_on_the_wire_are_bounded() {
     ] {
         let error = encoded(bytes.clone()).decode().unwrap_err();
         assert!(error.message().contains(text), "{}", error.message());
-        assert_consistent(bytes.into());
+        assert_consistent(&bytes.into());
     }
 }
 
@@ -476,13 +476,13 @@ fn every_single_deviation_is_seen() {
     ];
     for (what, bytes) in cases {
         assert!(!encoded(bytes.to_vec()).check().expect(what).canonical, "{what}");
-        assert_consistent(bytes.to_vec().into());
+        assert_consistent(&bytes.to_vec().into());
     }
     for text in ["1.0", "01", "+1", "1e0", "-0", "10e-1", " 1"] {
         let mut value = Vec::new();
         put_delimited(&mut value, delimited_tag(field::N), text.as_bytes());
         assert_eq!(with_value(&value).scan(), None, "{text}");
-        assert_consistent(with_value(&value).into_bytes());
+        assert_consistent(&with_value(&value).into_bytes());
     }
     let nameless: &[u8] = &[0x0a, 6, 0x0a, 0, 0x12, 2, 0x20, 1];
     assert!(encoded(nameless.to_vec()).check().is_err());

@@ -63,7 +63,8 @@ impl PreparedWrite {
         }
     }
 
-    /// An update makes the item if it is absent, whatever the update does: even a REMOVE leaves the key attributes.
+    /// An update that sets or adds something makes the item if it is absent, and so does one that does nothing at all.
+    /// One that only removes has nothing to remove it from, and makes none.
     fn update(
         &self,
         schema: &KeySchema,
@@ -71,9 +72,12 @@ impl PreparedWrite {
         old_tree: Item,
         update: Option<&Update>,
     ) -> Result<Decision> {
-        let (image, attributes) = match (update, old) {
+        let (image, touched) = match (update, old) {
             (None, Some(old)) => (old.clone(), None),
             (None, None) => (EncodedItem::encode(&self.key.to_attributes(schema)), None),
+            (Some(update), None) if !update.makes_item() => {
+                return Ok(Decision::Unchanged { attributes: None });
+            }
             (Some(update), _) => {
                 let before = if old.is_some() { old_tree } else { self.key.to_attributes(schema) };
                 let after = update.apply(&before)?;
@@ -95,7 +99,7 @@ impl PreparedWrite {
             ReturnValues::None => None,
             ReturnValues::AllOld => old.cloned(),
             ReturnValues::AllNew => Some(image.clone()),
-            ReturnValues::UpdatedOld | ReturnValues::UpdatedNew => attributes,
+            ReturnValues::UpdatedOld | ReturnValues::UpdatedNew => touched,
         };
         if old == Some(&image) {
             return Ok(Decision::Unchanged { attributes });

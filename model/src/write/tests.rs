@@ -191,14 +191,11 @@ fn an_update_makes_what_is_absent() {
         all.extend(attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
         EncodedItem::encode(&all)
     };
-    for expression in ["", "REMOVE a", "DELETE a :set"] {
-        let mut update = update(expression);
-        if expression.contains(":set") {
-            let set = AttributeValue::Ss(["x".to_owned()].into());
-            update.expression_attribute_values = values([(":set", set)]);
-        }
+    for return_values in [ReturnValues::None, ReturnValues::AllOld, ReturnValues::AllNew] {
+        let update = UpdateItem { return_values, ..update("") };
+        let attributes = (return_values == ReturnValues::AllNew).then(|| image(&[]));
         let decision = evaluate(update.prepare(&schema()), None);
-        assert_eq!(decision, put_decision(image(&[]), None), "{expression}");
+        assert_eq!(decision, put_decision(image(&[]), attributes));
     }
     let set = UpdateItem {
         expression_attribute_values: values([(":one", 1.into())]),
@@ -209,6 +206,24 @@ fn an_update_makes_what_is_absent() {
     assert_eq!(evaluate(write(), None), put_decision(once.clone(), None));
     let twice = image(&[("a", 3), ("b", 2)]);
     assert_eq!(evaluate(write(), Some(&once)), put_decision(twice, None));
+}
+
+#[test]
+fn an_update_that_only_removes_makes_nothing() {
+    let set = AttributeValue::Ss(["x".to_owned()].into());
+    for (expression, values) in [
+        ("REMOVE a", Values::new()),
+        ("REMOVE a.b[1]", Values::new()),
+        ("DELETE a :set", values([(":set", set)])),
+    ] {
+        let update = UpdateItem {
+            expression_attribute_values: values,
+            return_values: ReturnValues::AllNew,
+            ..update(expression)
+        };
+        let decision = evaluate(update.prepare(&schema()), None);
+        assert_eq!(decision, Decision::Unchanged { attributes: None }, "{expression}");
+    }
 }
 
 #[test]
@@ -231,10 +246,6 @@ fn an_update_that_changes_nothing_is_seen() {
             Decision::Unchanged { attributes: Some(old.clone()) }
         );
     }
-    // Without an expression nothing is looked into.
-    let not_an_item = EncodedItem::from_bytes(b"not an item".as_slice().into());
-    let write = update("").prepare(&schema()).unwrap();
-    assert!(write.evaluate(&schema(), Some(&not_an_item)).is_err() || write.condition.is_none());
 }
 
 #[test]
