@@ -11,8 +11,8 @@
 //! | maps, structs | `M`; keys are strings, or numbers, booleans and unit variants as text |
 //! | unit variants | `S`, the variant's name |
 //! | other variants | `M` of the variant's name and what it holds |
-//! | fields marked with [`serde_sets`](crate::serde_sets) | `SS`, `NS`, `BS` |
-//! | fields marked with [`serde_number`](crate::serde_number) | `N` of a [`Number`](stator_model::Number), all of its digits |
+//! | fields marked with [`serde_sets`] | `SS`, `NS`, `BS` |
+//! | fields marked with [`serde_number`] | `N` of a [`Number`](stator_model::Number), all of its digits |
 //!
 //! To leave out a `None` rather than write a `NULL`, mark the field `#[serde(skip_serializing_if = "Option::is_none")]`;
 //! a missing attribute reads as `None`, and so does `NULL`. A set also reads as any sequence, and a list as any set type.

@@ -155,7 +155,10 @@ fn what_is_left_out_comes_back_as_nothing() {
 
 #[test]
 fn values_of_unknown_shape_come_as_they_are() {
-    let value: serde_json::Value = from_item(to_item(&everything()).unwrap()).unwrap();
+    let mut item = to_item(&everything()).unwrap();
+    // JSON has no bytes.
+    item.retain(|name, _| !name.starts_with('b'));
+    let value: serde_json::Value = from_item(item).unwrap();
     assert_eq!(value["small"], -128);
     assert_eq!(value["double"], 1.0 / 3.0);
     assert_eq!(value["nothing"], serde_json::Value::Null);

@@ -13,12 +13,11 @@ fn schema() -> KeySchema {
 }
 
 fn told(generation: u64, leaders: &[u64]) -> DescribeRoutesResponse {
-    let count = leaders.len() as u64;
-    let width = u64::MAX / count + 1;
+    let border = |i: usize| ((i as u128) << 64) / leaders.len() as u128;
     let partition = |(i, &leader): (usize, &u64)| PartitionRoute {
         group: i as u64,
-        first_hash: i as u64 * width,
-        last_hash: (i as u64 * width).wrapping_add(width - 1),
+        first_hash: border(i) as u64,
+        last_hash: (border(i + 1) - 1) as u64,
         leader_node_id: Some(leader),
         replica_node_ids: vec![1, 2, 3, 99],
     };
