@@ -1,1 +1,72 @@
-//! placeholder
+//! The client library of Stator.
+//!
+//! [`Client`] takes fluent requests and sends them through a [`Transport`]: over gRPC ([`GrpcTransport`]), or into a node
+//! inside the process. It sends again what was surely not applied, and reads ([`retry`]); what remains is the caller's, as
+//! one [`Error`] that tells *failed* from *uncertain*.
+//!
+//! ```no_run
+//! # async fn example() -> stator_client::Result<()> {
+//! use stator_client::{Client, from_item};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Song {
+//!     artist: String,
+//!     plays: u64,
+//! }
+//!
+//! let client = Client::connect("http://127.0.0.1:7000")?;
+//! let played = client
+//!     .update_item()
+//!     .table_name("music")
+//!     .key("artist", "No One You Know")
+//!     .key("song", "Call Me Today")
+//!     .update_expression("ADD plays :one")
+//!     .expression_attribute_values(":one", 1)
+//!     .return_values(stator_client::ReturnValues::AllNew)
+//!     .send()
+//!     .await;
+//! match played {
+//!     Ok(output) => {
+//!         let song: Song = from_item(output.attributes.unwrap_or_default())?;
+//!         println!("{} was played {} times", song.artist, song.plays);
+//!     }
+//!     Err(error) if error.is_uncertain() => println!("perhaps counted, perhaps not: {error}"),
+//!     Err(error) => return Err(error),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`client`]: the client and its call. [`request`]: the fluent requests, pages as streams, batches.
+//! - [`transport`] and [`grpc`]: how requests travel. [`retry`]: when they travel again.
+//! - [`serde_item`]: items from and to your own types.
+//!
+//! # Caveats
+//! - Connections are not encrypted yet.
+//! - A pause in which the process is stopped counts against a request's time like any other.
+
+pub mod client;
+mod entropy;
+pub mod error;
+pub mod grpc;
+pub mod request;
+pub mod retry;
+pub mod serde_item;
+pub mod transport;
+
+#[doc(inline)]
+pub use client::{Client, ClientBuilder};
+#[doc(inline)]
+pub use error::{Error, Result};
+#[doc(inline)]
+pub use grpc::{GrpcTransport, GrpcTransportBuilder};
+pub use request::batch::{delete, put};
+pub use retry::RetryPolicy;
+pub use serde_item::{
+    from_attribute_value, from_item, serde_number, serde_sets, to_attribute_value, to_item,
+};
+pub use stator_model::api::{KeysAndAttributes, ReturnValues, Select, WriteRequest};
+pub use stator_model::error::{Applied, ErrorKind, Retry};
+pub use stator_model::schema::{KeyType, TableDescription, TableStatus};
+pub use stator_model::{AttributeValue, EncodedItem, Item, Number};
+pub use transport::{CallOptions, Transport};

@@ -1,0 +1,121 @@
+//! The one error type of this crate.
+
+use std::fmt;
+use std::ops::Deref;
+
+use stator_model::error::{Applied, ErrorKind};
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong: the model's [`Error`](stator_model::Error), to which it dereferences, with questions that callers ask.
+///
+/// Two of its facts are not to be mixed up. A request that **failed** has changed nothing and never will. One that is
+/// **uncertain** may have been applied, may be applied yet, or may not: read the item, or send a write that is right
+/// either way.
+///
+/// ```
+/// use stator_client::Error;
+///
+/// let refused = Error::from(stator_model::Error::conditional_check_failed(None));
+/// assert!(refused.is_conditional_check_failed() && !refused.is_uncertain());
+/// let lost = Error::from(stator_model::Error::uncertain("the connection broke"));
+/// assert!(lost.is_uncertain());
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Error(stator_model::Error);
+
+impl Error {
+    /// Whether the request may have been applied all the same.
+    #[must_use]
+    pub fn is_uncertain(&self) -> bool {
+        self.applied() == Applied::Unknown
+    }
+
+    /// Whether the condition of a write did not hold.
+    #[must_use]
+    pub fn is_conditional_check_failed(&self) -> bool {
+        self.kind() == ErrorKind::ConditionalCheckFailed
+    }
+
+    /// Whether there is no such table, or it is not yet ready.
+    #[must_use]
+    pub fn is_resource_not_found(&self) -> bool {
+        self.kind() == ErrorKind::ResourceNotFound
+    }
+
+    /// Whether the table exists already, or is busy with another change.
+    #[must_use]
+    pub fn is_resource_in_use(&self) -> bool {
+        self.kind() == ErrorKind::ResourceInUse
+    }
+
+    /// Whether the request is malformed, or over a limit.
+    #[must_use]
+    pub fn is_validation(&self) -> bool {
+        self.kind() == ErrorKind::Validation
+    }
+
+    /// Whether the database takes no more at the moment.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        matches!(
+            self.kind(),
+            ErrorKind::Throttling
+                | ErrorKind::ProvisionedThroughputExceeded
+                | ErrorKind::LimitExceeded
+        )
+    }
+
+    /// Whether nobody could be reached who may serve the request, or not in time.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::DeadlineExceeded)
+    }
+
+    /// The model's error.
+    #[must_use]
+    pub fn into_inner(self) -> stator_model::Error {
+        self.0
+    }
+}
+
+impl Deref for Error {
+    type Target = stator_model::Error;
+
+    fn deref(&self) -> &stator_model::Error {
+        &self.0
+    }
+}
+
+impl From<stator_model::Error> for Error {
+    fn from(error: stator_model::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl serde::ser::Error for Error {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self(stator_model::Error::validation(message.to_string()))
+    }
+}
+
+impl serde::de::Error for Error {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self(stator_model::Error::validation(message.to_string()))
+    }
+}
