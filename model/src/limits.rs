@@ -6,8 +6,9 @@ pub const ITEM_BYTES_MAX: usize = 400 * 1024;
 pub const PARTITION_KEY_BYTES_MAX: usize = 2048;
 /// A sort key's value, in bytes.
 pub const SORT_KEY_BYTES_MAX: usize = 1024;
-/// Lists and maps inside one another, the top-level attribute's value being level one: DynamoDB takes 31 maps
-/// wrapped around a value that is not one, and refuses 32.
+/// Levels of values, a top-level attribute's value being level one: DynamoDB takes 31 maps wrapped around a value that
+/// is not one, and refuses 32. A list or map on the last level is refused even if it is empty, because gRPC's decoders
+/// stop at 100 nested messages, which is exactly 31 maps inside a batch.
 pub const NESTING_LEVELS_MAX: usize = 32;
 /// An attribute's name, in bytes.
 pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 65_535;

@@ -22,9 +22,11 @@ mod tests;
 use crate::value::{AttributeValue, Item};
 
 /// What a list or map costs by itself, in bytes.
-const CONTAINER_BYTES: usize = 3;
+pub(crate) const CONTAINER_BYTES: usize = 3;
 /// What an element of a list or map costs besides its name and value, in bytes.
-const ELEMENT_BYTES: usize = 1;
+pub(crate) const ELEMENT_BYTES: usize = 1;
+/// What a boolean or a null counts, in bytes.
+pub(crate) const SCALAR_BYTES: usize = 1;
 
 /// The size of an item in bytes: of its attributes' names and values.
 #[must_use]
@@ -57,7 +59,7 @@ fn own_size(value: &AttributeValue) -> usize {
         AttributeValue::S(text) => text.len(),
         AttributeValue::N(number) => number.size(),
         AttributeValue::B(bytes) => bytes.len(),
-        AttributeValue::Bool(_) | AttributeValue::Null => 1,
+        AttributeValue::Bool(_) | AttributeValue::Null => SCALAR_BYTES,
         AttributeValue::Ss(set) => set.iter().map(String::len).sum(),
         AttributeValue::Ns(set) => set.iter().map(|number| number.size()).sum(),
         AttributeValue::Bs(set) => set.iter().map(bytes::Bytes::len).sum(),

@@ -3,13 +3,28 @@
 //! `PutItem`, `UpdateItem`, `DeleteItem` and the parts of a `BatchWriteItem` all become one [`PreparedWrite`]: which item, under
 //! which condition, what to do with it. Preparing parses the expressions, once, on the caller's task; evaluating is what a
 //! partition's leader does, one write after another: an image in, a [`Decision`] out. Both are pure.
+//!
+//! - `prepare`: what becomes of each request. `evaluate`: what becomes of the item.
+//!
+//! # Invariants
+//! - A put without a condition decodes nothing: neither the new item, if its bytes are canonical, nor the old one.
+//! - Every evaluation is given the old image, even where it could do without. A write that leaves the item as it is
+//!   must be seen to do so, for it is no change in a stream; so a blind put reads too.
+//! - An image in a decision is canonical, within the item size limit, and has the key of the write. Images are stored
+//!   as decided, which is why equality of bytes is equality of items.
 
-use crate::api::{DeleteItem, PutItem, ReturnValues, UpdateItem, WriteRequest};
+mod evaluate;
+mod prepare;
+#[cfg(test)]
+mod tests;
+
+use crate::api::ReturnValues;
 use crate::codec::EncodedItem;
-use crate::error::Result;
 use crate::expr::{Condition, Update};
 use crate::key::Key;
-use crate::schema::KeySchema;
+
+pub use prepare::prepare_batch;
+pub(crate) use prepare::refuse_duplicates;
 
 /// A write that is ready to be evaluated against the item it is about.
 #[derive(Clone, Debug, PartialEq)]

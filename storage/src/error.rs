@@ -84,7 +84,10 @@ impl fmt::Display for Error {
                 write!(f, "corrupt data in {place} at offset {offset}: {message}")
             }
             Self::Version { place, found, known } => {
-                write!(f, "{place} has format version {found}, and this version knows up to {known}")
+                write!(
+                    f,
+                    "{place} has format version {found}, and this version knows up to {known}"
+                )
             }
             Self::Engine(message) => write!(f, "the engine failed: {message}"),
             Self::LogFailed(message) => write!(f, "the log failed: {message}"),

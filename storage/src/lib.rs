@@ -15,6 +15,7 @@
 pub mod disk;
 pub mod engine;
 pub mod error;
+pub mod item;
 pub mod key;
 pub mod log;
 pub mod machine;

@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 use super::{
     Batch, Bounds, Change, Direction, Engine, EngineSize, Isolation, KeyRange, Reader, Visitor,
-    bounds,
+    bounds, check,
 };
 use crate::error::{Error, Result};
 
@@ -176,6 +176,7 @@ impl Engine for MemoryEngine {
     }
 
     fn write(&self, batch: &Batch) -> Result<()> {
+        check(batch)?;
         let mut state = self.write_state();
         if let Some(fault) = &mut state.fault {
             fault.struck = true;

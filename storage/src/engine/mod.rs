@@ -6,15 +6,24 @@
 //! The engine's own durability is not waited for on the write path: the log is the promise. [`Engine::flush`] is called
 //! in the background, and the log is truncated only up to the applied index that was read before that call (R16).
 
+#[cfg(feature = "engine-fjall")]
+pub mod fjall;
 pub mod memory;
+mod open;
+#[cfg(feature = "engine-sled")]
+pub mod sled;
+#[cfg(any(feature = "engine-fjall", feature = "engine-sled"))]
+mod slot;
 
 use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
 
+pub use self::open::{EngineKind, EngineOptions, Opened, open, trust};
 pub use stator_model::key::KeyRange;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::key::{ENGINE_TAG, hex};
 
 /// One change of a [`Batch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +32,16 @@ pub enum Change {
     Put(Bytes, Bytes),
     /// The key is absent from now on.
     Delete(Bytes),
+}
+
+impl Change {
+    /// The key that changes.
+    #[must_use]
+    pub const fn key(&self) -> &Bytes {
+        match self {
+            Self::Put(key, _) | Self::Delete(key) => key,
+        }
+    }
 }
 
 /// Changes that become visible, and survive, together or not at all. Later changes of a key win.
@@ -96,7 +115,9 @@ pub trait Engine: Reader + 'static {
     /// crash is always a prefix of the batches (R15).
     ///
     /// # Errors
-    /// A fault of the engine; then nothing of the batch is visible, and the engine may need [`Engine::reopen`].
+    /// `Error::Engine` at once for a key that no engine takes: an empty one, one of more than [`MAX_KEY_BYTES`], one that
+    /// begins with [`ENGINE_TAG`]. Else a fault of the engine, which may need [`Engine::reopen`]: until then reads that are
+    /// not isolated may see part of the batch, after it all or nothing of it is there.
     fn write(&self, batch: &Batch) -> Result<()>;
     /// Makes durable everything that was written before the call (R16).
     ///
@@ -109,22 +130,69 @@ pub trait Engine: Reader + 'static {
     fn isolation(&self) -> Isolation;
     /// How large the engine is.
     fn size(&self) -> EngineSize;
-    /// Closes and opens the engine again in place, after a fault (R11): what is visible then is a prefix of what was.
+    /// Closes and opens the engine again in place, after a fault (R11): what is visible then is a prefix of what was, so
+    /// that reads go back in time until the log is replayed. Calls under way are waited for; others wait until it is done;
+    /// a visitor of a scan that calls the engine meanwhile makes it fail. Snapshots of before may answer errors.
     ///
     /// # Errors
     /// A fault of the engine; it may be tried again.
     fn reopen(&self) -> Result<()>;
 }
 
+/// The longest key that every engine takes, in bytes.
+pub const MAX_KEY_BYTES: usize = u16::MAX as usize;
+
+/// Whether every engine takes a key.
+fn is_key(key: &[u8]) -> bool {
+    key.len() <= MAX_KEY_BYTES && key.first().is_some_and(|&tag| tag != ENGINE_TAG)
+}
+
+/// Refuses keys that some engine does not take, for all of them alike.
+fn check(batch: &Batch) -> Result<()> {
+    match batch.changes.iter().map(Change::key).find(|key| !is_key(key)) {
+        None => Ok(()),
+        Some(key) => {
+            let message = format!("a batch with a key of {} bytes, {}", key.len(), hex(key));
+            Err(Error::Engine(message))
+        }
+    }
+}
+
+/// The last change of each key of a batch: engines do not agree on, or do not keep, the order of changes within a batch.
+#[cfg(any(feature = "engine-fjall", feature = "engine-sled"))]
+fn last_changes(batch: &Batch) -> impl Iterator<Item = &Change> {
+    batch
+        .changes
+        .iter()
+        .map(|change| (change.key(), change))
+        .collect::<std::collections::BTreeMap<_, _>>()
+        .into_values()
+}
+
 /// A range as the standard library's maps take one.
 type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
-/// The bounds of a range that is not empty: maps panic on a range that ends before it starts.
+/// The bounds of a range that is not empty, none of them longer than a key: maps panic on a range that ends before it
+/// starts, and fjall on a longer bound.
 fn bounds(range: &KeyRange) -> Option<Bounds<'_>> {
     let end = match &range.end {
         Some(end) if *end <= range.start => return None,
-        Some(end) => Bound::Excluded(end.as_ref()),
+        Some(end) => match end.get(..MAX_KEY_BYTES) {
+            Some(cut) if end.len() > cut.len() => Bound::Included(cut),
+            _ => Bound::Excluded(end.as_ref()),
+        },
         None => Bound::Unbounded,
     };
-    Some((Bound::Included(range.start.as_ref()), end))
+    let start = match range.start.get(..MAX_KEY_BYTES) {
+        Some(cut) if range.start.len() > cut.len() => Bound::Excluded(cut),
+        _ => Bound::Included(range.start.as_ref()),
+    };
+    match (start, end) {
+        // Both were cut to the same: no key lies between them.
+        (Bound::Excluded(start), Bound::Included(end)) if start == end => None,
+        bounds => Some(bounds),
+    }
 }
+
+#[cfg(test)]
+mod conformance;

@@ -34,13 +34,15 @@ mod core;
 mod files;
 pub mod format;
 mod index;
+mod read;
 mod recovery;
 mod writer;
 
-pub use self::core::{DiskOp, LogCore, Pressure, Write};
+pub use self::core::{DiskOp, LogCore, Pressure, SegmentFile, Write};
 pub use self::files::Files;
 pub use self::format::fuzz_segment;
 pub use self::index::{Located, Place};
+pub use self::read::{Source, read_entries};
 pub use self::recovery::recover;
 pub use self::writer::{Log, Reservation};
 
@@ -174,8 +176,8 @@ pub struct LogOptions {
     pub pending_batches: usize,
     /// Segments made ahead of their use.
     pub spare_segments: usize,
-    /// Mixed into the checksums, so that no one can forge records inside of entries. Any value that users cannot guess;
-    /// it may differ at each opening.
+    /// Mixed into the checksums, so that no one can forge records inside of entries: any value that users cannot guess.
+    /// A log keeps the one it was made with.
     pub salt: u64,
 }
 

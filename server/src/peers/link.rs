@@ -1,0 +1,111 @@
+//! The stream of messages to one node, made again whenever it breaks.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use stator_consensus::{Class, NodeId, PeerMessage};
+use stator_proto::peer::v1 as wire;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::queue::Queue;
+use super::{Peers, client_on, connect};
+
+/// The format version of what goes between nodes.
+pub(crate) const PEER_FORMAT: u32 = 1;
+
+/// How long to wait before the first and the last attempt to connect again.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Frames between this task and the connection.
+const FRAMES_MAX: usize = 4;
+
+/// The task that keeps a stream to a node. It ends when the peers are gone.
+pub(crate) struct Link {
+    pub(crate) node: NodeId,
+    pub(crate) peers: Weak<Peers>,
+    pub(crate) queue: Arc<Queue>,
+}
+
+impl Link {
+    pub(crate) async fn run(self) {
+        let mut pause = PAUSE_MIN;
+        while let Some(peers) = self.peers.upgrade() {
+            let Some(address) = peers.address(self.node) else { return };
+            let hello = hello(&peers);
+            drop(peers);
+            let connected = self.stream(&address, hello).await;
+            if self.queue.close() || connected {
+                let Some(peers) = self.peers.upgrade() else { return };
+                (peers.unreachable)(self.node);
+            }
+            pause = if connected { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Connects and sends until the stream breaks. Answers whether it ever stood.
+    async fn stream(&self, address: &str, hello: wire::PeerFrame) -> bool {
+        let Ok(channel) = connect(address).await else { return false };
+        let (frames, outgoing) = tokio::sync::mpsc::channel(FRAMES_MAX);
+        if frames.send(hello).await.is_err() {
+            return false;
+        }
+        let answer = client_on(channel).messages(ReceiverStream::new(outgoing)).await;
+        let mut incoming = match answer {
+            Ok(answer) => answer.into_inner(),
+            Err(status) => {
+                tracing::warn!(node = self.node.0, address, %status, "a node refused the stream of messages");
+                return false;
+            }
+        };
+        self.queue.open();
+        loop {
+            tokio::select! {
+                messages = self.queue.take() => {
+                    if frames.send(frame(messages)).await.is_err() {
+                        return true;
+                    }
+                }
+                // The other side says nothing after its hello; what comes here is the end.
+                received = incoming.message() => {
+                    if !matches!(received, Ok(Some(_))) {
+                        return true;
+                    }
+                }
+            }
+            if self.peers.strong_count() == 0 {
+                return true;
+            }
+        }
+    }
+}
+
+/// Who this node is, for the one it connects to.
+pub(crate) fn hello(peers: &Peers) -> wire::PeerFrame {
+    let own = peers.introduction();
+    wire::PeerFrame {
+        frame: Some(wire::peer_frame::Frame::Hello(wire::Hello {
+            format_version: PEER_FORMAT,
+            cluster_id: peers.cluster_id().unwrap_or_default(),
+            node_id: own.node.0,
+            incarnation: own.incarnation,
+        })),
+    }
+}
+
+fn frame(messages: Vec<PeerMessage>) -> wire::PeerFrame {
+    let messages = messages.into_iter().map(|message| wire::GroupMessage {
+        group: message.group.0,
+        from_replica: message.from.0,
+        to_replica: message.to.0,
+        message: message.payload,
+        message_class: match message.class {
+            Class::Control | Class::Snapshot => wire::MessageClass::Control,
+            Class::Entries => wire::MessageClass::Entries,
+            Class::Rest => wire::MessageClass::Rest,
+        }
+        .into(),
+    });
+    let batch = wire::MessageBatch { messages: messages.collect() };
+    wire::PeerFrame { frame: Some(wire::peer_frame::Frame::Batch(batch)) }
+}

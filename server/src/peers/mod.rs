@@ -1,0 +1,249 @@
+//! The other nodes: where they are, and the ways to them.
+//!
+//! One stream of messages leads to each node ([`link`]), bounded: what has no room is dropped and reported (R9). Everything else is
+//! a call: requests sent on, replicas made and removed, their states.
+
+mod link;
+mod queue;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use stator_consensus::{GroupId, NodeId, PeerMessage};
+use stator_proto::metadata::MESSAGE_BYTES_MAX;
+use stator_proto::peer::v1 as wire;
+use stator_proto::peer::v1::peer_client::PeerClient;
+use stator_proto::status::Effect;
+use tonic::transport::{Channel, Endpoint};
+
+use self::queue::Queue;
+use crate::shell::host::Outbound;
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The largest message between nodes: a forwarded request, or a batch of entries.
+pub(crate) const PEER_MESSAGE_BYTES_MAX: usize = MESSAGE_BYTES_MAX + (4 << 20);
+
+/// What this node tells others of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Introduction {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: u64,
+}
+
+/// A client of a node's peer door.
+pub(crate) type Client = PeerClient<Channel>;
+
+/// Why a call to a node brought no answer.
+#[derive(Clone, Debug)]
+pub(crate) enum CallFailure {
+    /// The request was surely not sent.
+    NotSent(String),
+    /// It was sent, and then nothing came back.
+    Lost(tonic::Status),
+}
+
+impl std::fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotSent(why) => f.write_str(why),
+            Self::Lost(status) => write!(f, "{:?}: {}", status.code(), status.message()),
+        }
+    }
+}
+
+/// The other nodes of the cluster.
+pub(crate) struct Peers {
+    own: Introduction,
+    cluster_id: RwLock<Option<String>>,
+    nodes: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    /// Tells the hosts that messages to a node were dropped.
+    unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
+    /// Starts the sending of a snapshot to those who need one.
+    snapshots: Box<dyn Fn(GroupId) + Send + Sync>,
+    runtime: tokio::runtime::Handle,
+}
+
+/// One other node.
+struct Peer {
+    address: Mutex<String>,
+    queue: Arc<Queue>,
+    channel: tokio::sync::Mutex<Option<(String, Channel)>>,
+}
+
+impl Peers {
+    pub(crate) fn new(
+        own: Introduction,
+        cluster_id: Option<String>,
+        unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
+        snapshots: Box<dyn Fn(GroupId) + Send + Sync>,
+        runtime: tokio::runtime::Handle,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            own,
+            cluster_id: RwLock::new(cluster_id),
+            nodes: RwLock::default(),
+            unreachable,
+            snapshots,
+            runtime,
+        })
+    }
+
+    pub(crate) fn introduction(&self) -> &Introduction {
+        &self.own
+    }
+
+    /// The cluster's id, once it is known.
+    pub(crate) fn cluster_id(&self) -> Option<String> {
+        self.cluster_id.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_cluster_id(&self, id: &str) {
+        *self.cluster_id.write().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
+    }
+
+    /// A node is at this address: from now on messages go there.
+    pub(crate) fn know(self: &Arc<Self>, node: NodeId, address: &str) {
+        if node == self.own.node {
+            return;
+        }
+        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = nodes.get(&node) {
+            address.clone_into(&mut peer.address.lock().unwrap_or_else(PoisonError::into_inner));
+            return;
+        }
+        let peer = Arc::new(Peer {
+            address: Mutex::new(address.to_owned()),
+            queue: Arc::new(Queue::default()),
+            channel: tokio::sync::Mutex::new(None),
+        });
+        nodes.insert(node, peer.clone());
+        let link = link::Link { node, peers: Arc::downgrade(self), queue: peer.queue.clone() };
+        self.runtime.spawn(link.run());
+    }
+
+    /// Where a node is, if that is known.
+    pub(crate) fn address(&self, node: NodeId) -> Option<String> {
+        let peer = self.peer(node)?;
+        Some(peer.address.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// All other nodes that are known.
+    pub(crate) fn nodes(&self) -> Vec<NodeId> {
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    fn peer(&self, node: NodeId) -> Option<Arc<Peer>> {
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
+    }
+
+    /// A client of a node's peer door.
+    ///
+    /// # Errors
+    /// Why there is no connection; nothing was sent.
+    pub(crate) async fn client(&self, node: NodeId) -> Result<PeerClient<Channel>, CallFailure> {
+        let not_sent = |why: String| CallFailure::NotSent(format!("node {node}: {why}"));
+        let peer = self.peer(node).ok_or_else(|| not_sent("its address is not known".into()))?;
+        let address = peer.address.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut channel = peer.channel.lock().await;
+        if let Some((known, channel)) = &*channel
+            && *known == address
+        {
+            return Ok(client_on(channel.clone()));
+        }
+        let fresh = connect(&address).await.map_err(not_sent)?;
+        *channel = Some((address, fresh.clone()));
+        Ok(client_on(fresh))
+    }
+
+    /// The connection to a node has failed: the next call makes a new one.
+    pub(crate) async fn disconnect(&self, node: NodeId) {
+        if let Some(peer) = self.peer(node) {
+            *peer.channel.lock().await = None;
+        }
+    }
+
+    /// Calls a node, and waits for its answer, for so long at most.
+    ///
+    /// # Errors
+    /// Whether the request was sent at all.
+    pub(crate) async fn ask<T>(
+        &self,
+        node: NodeId,
+        timeout: Duration,
+        ask: impl AsyncFnOnce(Client) -> Result<tonic::Response<T>, tonic::Status>,
+    ) -> Result<T, CallFailure> {
+        let client = match tokio::time::timeout(timeout, self.client(node)).await {
+            Ok(client) => client?,
+            Err(_) => return Err(CallFailure::NotSent("no connection in time".into())),
+        };
+        match tokio::time::timeout(timeout, ask(client)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => {
+                // An answer that a node made is no fault of the connection.
+                if !stator_proto::status::from_status(&status, Effect::Read).from_stator {
+                    self.disconnect(node).await;
+                }
+                Err(CallFailure::Lost(status))
+            }
+            Err(_) => {
+                self.disconnect(node).await;
+                Err(CallFailure::Lost(tonic::Status::deadline_exceeded("no answer in time")))
+            }
+        }
+    }
+
+    /// Sends a request on.
+    ///
+    /// # Errors
+    /// Whether it was sent at all.
+    pub(crate) async fn forward(
+        &self,
+        node: NodeId,
+        request: wire::ForwardRequest,
+        timeout: Duration,
+    ) -> Result<wire::ForwardResponse, CallFailure> {
+        self.ask(node, timeout, async |mut client: Client| client.forward(request).await).await
+    }
+}
+
+/// Connects to an address.
+pub(crate) async fn connect(address: &str) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| format!("{address} is no address: {error}"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20);
+    endpoint.connect().await.map_err(|error| format!("no connection to {address}: {error}"))
+}
+
+/// A client of the peer door on a connection.
+pub(crate) fn client_on(channel: Channel) -> PeerClient<Channel> {
+    PeerClient::new(channel)
+        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
+}
+
+/// What a host may do with the peers.
+impl Outbound for Peers {
+    fn send(&self, node: NodeId, message: PeerMessage) {
+        let taken = self.peer(node).is_some_and(|peer| peer.queue.push(message));
+        if !taken {
+            (self.unreachable)(node);
+        }
+    }
+
+    fn ping(&self, node: NodeId) {
+        if let Some(peer) = self.peer(node) {
+            peer.queue.ping();
+        }
+    }
+
+    fn snapshot_wanted(&self, group: GroupId) {
+        (self.snapshots)(group);
+    }
+}

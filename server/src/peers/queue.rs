@@ -1,0 +1,124 @@
+//! What waits to go to one node: bounded, with places of its own for what keeps leaders (R9).
+
+use std::sync::{Mutex, PoisonError};
+
+use stator_consensus::{Class, PeerMessage};
+use tokio::sync::Notify;
+
+/// Bytes of entries that may wait.
+const ENTRY_BYTES_MAX: usize = 16 << 20;
+/// Heartbeats, votes and the like that may wait.
+const CONTROL_MAX: usize = 16 * 1024;
+
+/// Messages to one node.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    bell: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    open: bool,
+    ping: bool,
+    control: Vec<PeerMessage>,
+    entries: Vec<PeerMessage>,
+    entry_bytes: usize,
+}
+
+impl Queue {
+    /// Takes a message. False if there is no room for it, or no connection.
+    pub(crate) fn push(&self, message: PeerMessage) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.open {
+            return false;
+        }
+        match message.class {
+            Class::Control | Class::Rest if waiting.control.len() < CONTROL_MAX => {
+                waiting.control.push(message);
+            }
+            Class::Entries if waiting.entry_bytes < ENTRY_BYTES_MAX => {
+                waiting.entry_bytes += message.payload.len();
+                waiting.entries.push(message);
+            }
+            _ => return false,
+        }
+        drop(waiting);
+        self.bell.notify_one();
+        true
+    }
+
+    /// A sign of life is to go out.
+    pub(crate) fn ping(&self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).ping = true;
+        self.bell.notify_one();
+    }
+
+    /// The connection stands: messages are taken from now on.
+    pub(crate) fn open(&self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).open = true;
+    }
+
+    /// The connection is gone: what waits is dropped. Answers whether there was anything.
+    pub(crate) fn close(&self) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let dropped = std::mem::take(&mut *waiting);
+        !dropped.control.is_empty() || !dropped.entries.is_empty()
+    }
+
+    /// Waits for something to send, and takes it: what keeps leaders first. An empty answer is a sign of life.
+    pub(crate) async fn take(&self) -> Vec<PeerMessage> {
+        loop {
+            let bell = self.bell.notified();
+            {
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut messages = std::mem::take(&mut waiting.control);
+                messages.append(&mut waiting.entries);
+                waiting.entry_bytes = 0;
+                if std::mem::take(&mut waiting.ping) || !messages.is_empty() {
+                    return messages;
+                }
+            }
+            bell.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use stator_consensus::{GroupId, ReplicaId};
+
+    use super::*;
+
+    fn message(class: Class, bytes: usize) -> PeerMessage {
+        PeerMessage {
+            group: GroupId(1),
+            from: ReplicaId(1),
+            to: ReplicaId(2),
+            class,
+            payload: Bytes::from(vec![0; bytes]),
+        }
+    }
+
+    #[tokio::test]
+    async fn heartbeats_have_room_when_entries_have_none() {
+        let queue = Queue::default();
+        queue.open();
+        assert!(queue.push(message(Class::Entries, ENTRY_BYTES_MAX)));
+        assert!(!queue.push(message(Class::Entries, 1)));
+        assert!(queue.push(message(Class::Control, 1)));
+        let classes: Vec<Class> = queue.take().await.iter().map(|message| message.class).collect();
+        assert_eq!(classes, [Class::Control, Class::Entries], "and they go first");
+    }
+
+    #[tokio::test]
+    async fn without_a_connection_nothing_is_taken() {
+        let queue = Queue::default();
+        assert!(!queue.push(message(Class::Control, 1)));
+        queue.open();
+        assert!(queue.push(message(Class::Control, 1)));
+        assert!(queue.close(), "what waited is dropped");
+        assert!(!queue.push(message(Class::Control, 1)));
+    }
+}

@@ -1,0 +1,90 @@
+//! The replicas of a node: who holds what, and the ways to it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use stator_consensus::{Event, GroupId, ReplicaView};
+use stator_storage::partition::{DataGeneration, PartitionSpec};
+
+use crate::shell::{HostEvent, HostMailbox};
+
+/// A replica on this node.
+pub(crate) struct Replica {
+    pub(crate) spec: Arc<PartitionSpec>,
+    /// The lease, the leader and the applied index, as readers see them.
+    pub(crate) view: Arc<ReplicaView>,
+    /// Whether the data may be read, and whether it is still the same.
+    pub(crate) data: Arc<DataGeneration>,
+    /// The mailbox of the host that drives it.
+    pub(crate) host: HostMailbox,
+}
+
+/// All replicas of a node, by group.
+#[derive(Default)]
+pub(crate) struct Replicas {
+    running: RwLock<BTreeMap<GroupId, Arc<Replica>>>,
+    /// Those that stopped on a fault, with the reason.
+    failed: RwLock<BTreeMap<GroupId, String>>,
+}
+
+impl Replicas {
+    pub(crate) fn insert(&self, replica: Arc<Replica>) {
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        running.insert(replica.spec.group, replica);
+    }
+
+    pub(crate) fn get(&self, group: GroupId) -> Option<Arc<Replica>> {
+        self.running.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
+    }
+
+    pub(crate) fn remove(&self, group: GroupId) -> Option<Arc<Replica>> {
+        self.running.write().unwrap_or_else(PoisonError::into_inner).remove(&group)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Replica>> {
+        self.running.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// A replica stopped on a fault: it serves nothing any more.
+    pub(crate) fn failed(&self, group: GroupId, reason: String) {
+        self.remove(group);
+        self.failed.write().unwrap_or_else(PoisonError::into_inner).insert(group, reason);
+    }
+
+    /// The replicas that stopped on a fault, with the reasons.
+    pub(crate) fn failures(&self) -> Vec<(GroupId, String)> {
+        let failed = self.failed.read().unwrap_or_else(PoisonError::into_inner);
+        failed.iter().map(|(group, reason)| (*group, reason.clone())).collect()
+    }
+
+    /// How far each replica has applied.
+    pub(crate) fn applied(&self) -> Vec<(GroupId, u64)> {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        running.iter().map(|(group, replica)| (*group, replica.view.applied())).collect()
+    }
+
+    /// Tells the host of a group something. What is told of a group that is not here is dropped.
+    pub(crate) fn tell(&self, group: GroupId, event: HostEvent) {
+        if let Some(replica) = self.get(group) {
+            replica.host.push(event);
+        }
+    }
+
+    /// Tells every host that drives a replica something.
+    pub(crate) fn tell_all(&self, event: impl Fn(GroupId) -> HostEvent) {
+        for replica in self.all() {
+            replica.host.push(event(replica.spec.group));
+        }
+    }
+
+    /// How many replicas lead.
+    pub(crate) fn led_by(&self, node: stator_consensus::NodeId) -> usize {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        running.values().filter(|replica| replica.view.leader() == Some(node)).count()
+    }
+}
+
+/// Leadership of a group is to move elsewhere.
+pub(crate) const fn hand_over(group: GroupId) -> HostEvent {
+    Event::HandOver { group, to: None }
+}

@@ -1,0 +1,256 @@
+//! BatchGetItem and BatchWriteItem: each partition's share goes to its leader as one request; what is not done comes back to be
+//! asked again.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use stator_model::api::{
+    BatchGetItem, BatchGetItemAnswer, BatchWriteItem, BatchWriteItemAnswer, KeysAndAttributes,
+    WriteRequest,
+};
+use stator_model::error::Applied;
+use stator_model::limits::BATCH_BYTES_MAX;
+use stator_model::read::PreparedGets;
+use stator_model::write::{PreparedWrite, prepare_batch};
+use stator_model::{EncodedItem, Error, ErrorKind, Result};
+use stator_storage::partition::{PartitionOutcome, PartitionRequest, get};
+
+use super::CallContext;
+use super::here::{Freshness, write_outcome};
+use super::item::{other_answer, unwrap};
+use super::route::{Attempt, Attempts, Way};
+use crate::catalog::records::PartitionRecord;
+use crate::node::Inner;
+use crate::tables::Table;
+
+impl Inner {
+    /// Reads items by key.
+    pub(crate) async fn batch_get_item(
+        &self,
+        request: BatchGetItem,
+        cx: &CallContext,
+    ) -> Result<BatchGetItemAnswer> {
+        let mut shares = Vec::new();
+        for (name, wanted) in request.request_items {
+            let table = self.table_for(&name, cx).await?;
+            let prepared = wanted.prepare(table.schema())?;
+            let mut by_partition: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+            for (key, attributes) in prepared.keys.iter().zip(&wanted.keys) {
+                by_partition.entry(table.index_of(key.hash())).or_default().push(attributes.clone());
+            }
+            for (index, keys) in by_partition {
+                shares.push((name.clone(), table.clone(), index, KeysAndAttributes { keys, ..wanted.clone() }));
+            }
+        }
+        let reads = shares.iter().map(|(name, table, index, share)| {
+            self.get_share(name, table, &table.partitions()[*index], share, cx)
+        });
+        let mut answer = BatchGetItemAnswer::default();
+        let mut failure = None;
+        let mut bytes = 0;
+        for ((name, _, _, share), result) in shares.iter().zip(join_all(reads).await) {
+            let (items, mut left) = match result {
+                Ok(read) => read,
+                Err(error) if is_passing(&error) => {
+                    failure.get_or_insert(error);
+                    (Vec::new(), share.keys.clone())
+                }
+                Err(error) => return Err(error),
+            };
+            let size: usize = items.iter().map(|item| item.as_bytes().len()).sum();
+            let found = answer.responses.entry(name.clone()).or_default();
+            if bytes + size <= BATCH_BYTES_MAX {
+                bytes += size;
+                found.extend(items);
+            } else {
+                // Whole shares only: which key an item is of is not told apart here.
+                left.clone_from(&share.keys);
+            }
+            if !left.is_empty() {
+                let entry = answer.unprocessed_keys.entry(name.clone()).or_insert_with(|| {
+                    KeysAndAttributes { keys: Vec::new(), ..share.clone() }
+                });
+                entry.keys.extend(left);
+            }
+        }
+        let nothing = answer.responses.values().all(Vec::is_empty);
+        match failure {
+            // As DynamoDB: an error only if nothing at all could be read.
+            Some(error) if nothing => Err(error),
+            _ => Ok(answer),
+        }
+    }
+
+    /// Reads one partition's share of a batch: what was found, and the keys that there was no room for.
+    async fn get_share(
+        &self,
+        name: &str,
+        table: &Table,
+        partition: &PartitionRecord,
+        share: &KeysAndAttributes,
+        cx: &CallContext,
+    ) -> Result<(Vec<EncodedItem>, Vec<stator_model::Item>)> {
+        let freshness = Freshness::of(share.consistent_read);
+        let prepared = share.prepare(table.schema())?;
+        let mut attempts = Attempts::new(cx);
+        loop {
+            let attempt = match self.way_to_read(&mut attempts, partition, freshness) {
+                Way::Here(replica) => {
+                    let engine = self.engine.as_ref();
+                    self.read_here(&replica, freshness, cx, async || {
+                        let mut found = Vec::new();
+                        for key in &prepared.keys {
+                            found.push(get(engine, &replica.spec, key)?);
+                        }
+                        Ok(found)
+                    })
+                    .await
+                    .then(|found| fitting(&prepared, share, found))
+                }
+                Way::There(node) => {
+                    let part = BatchGetItem {
+                        request_items: [(name.to_owned(), share.clone())].into(),
+                    };
+                    let answer = self.forward(node, partition, table, part.into(), cx).await;
+                    unwrap::<BatchGetItem>(answer).then(|mut answer| {
+                        let left = answer.unprocessed_keys.remove(name);
+                        Ok((
+                            answer.responses.remove(name).unwrap_or_default(),
+                            left.map(|left| left.keys).unwrap_or_default(),
+                        ))
+                    })
+                }
+                Way::Nowhere => Attempt::NotHere(None),
+            };
+            if let Some(read) = attempts.judge(self, table, partition, attempt).await? {
+                return Ok(read);
+            }
+        }
+    }
+
+    /// Puts and deletes items.
+    pub(crate) async fn batch_write_item(
+        &self,
+        request: BatchWriteItem,
+        cx: &CallContext,
+    ) -> Result<BatchWriteItemAnswer> {
+        let mut shares = Vec::new();
+        for (name, writes) in request.request_items {
+            let table = self.table_for(&name, cx).await?;
+            let prepared = prepare_batch(&writes, table.schema())?;
+            let mut by_partition: BTreeMap<usize, Vec<WriteRequest>> = BTreeMap::new();
+            for (prepared, write) in prepared.iter().zip(writes) {
+                by_partition.entry(table.index_of(prepared.key.hash())).or_default().push(write);
+            }
+            for (index, writes) in by_partition {
+                shares.push((name.clone(), table.clone(), index, writes));
+            }
+        }
+        let writes = shares.iter().map(|(name, table, index, writes)| {
+            self.write_share(name, table, &table.partitions()[*index], writes, cx)
+        });
+        let results = join_all(writes).await;
+        let mut answer = BatchWriteItemAnswer::default();
+        let (mut failure, mut done) = (None, 0);
+        for ((name, _, _, writes), result) in shares.into_iter().zip(results) {
+            let left = match result {
+                Ok(left) => {
+                    done += writes.len() - left.len();
+                    left
+                }
+                // What may have been applied is not handed back as if it had not been: the caller is told.
+                Err(error) if is_passing(&error) && error.applied() == Applied::No => {
+                    failure.get_or_insert(error);
+                    writes
+                }
+                Err(error) => return Err(error.with_applied(Applied::Unknown)),
+            };
+            if !left.is_empty() {
+                answer.unprocessed_items.entry(name).or_default().extend(left);
+            }
+        }
+        match failure {
+            Some(error) if done == 0 => Err(error),
+            _ => Ok(answer),
+        }
+    }
+
+    /// Writes one partition's share of a batch; answers what was not written.
+    async fn write_share(
+        &self,
+        name: &str,
+        table: &Table,
+        partition: &PartitionRecord,
+        writes: &[WriteRequest],
+        cx: &CallContext,
+    ) -> Result<Vec<WriteRequest>> {
+        let mut attempts = Attempts::new(cx);
+        loop {
+            let attempt = match attempts.way(self, partition) {
+                Way::Here(replica) => {
+                    let prepared: Vec<PreparedWrite> = prepare_batch(writes, table.schema())?;
+                    let request = PartitionRequest::Writes(prepared);
+                    let outcome = self.write_here(&replica, request, cx).await;
+                    outcome.and_then(|outcome| match outcome {
+                        PartitionOutcome::Writes(outcomes) => all_done(outcomes),
+                        PartitionOutcome::Write(_) => Attempt::Done(Err(other_answer())),
+                    })
+                }
+                Way::There(node) => {
+                    let part = BatchWriteItem {
+                        request_items: [(name.to_owned(), writes.to_vec())].into(),
+                    };
+                    let answer = self.forward(node, partition, table, part.into(), cx).await;
+                    unwrap::<BatchWriteItem>(answer)
+                        .then(|mut answer| Ok(answer.unprocessed_items.remove(name).unwrap_or_default()))
+                }
+                Way::Nowhere => Attempt::NotHere(None),
+            };
+            if let Some(left) = attempts.judge(self, table, partition, attempt).await? {
+                return Ok(left);
+            }
+        }
+    }
+}
+
+/// As many of the items found as one answer holds, and the keys of the others.
+fn fitting(
+    prepared: &PreparedGets,
+    share: &KeysAndAttributes,
+    found: Vec<Option<EncodedItem>>,
+) -> Result<(Vec<EncodedItem>, Vec<stator_model::Item>)> {
+    let (mut items, mut left, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for (found, key) in found.into_iter().zip(&share.keys) {
+        let Some(item) = found else { continue };
+        let item = prepared.answer(item)?;
+        bytes += item.as_bytes().len();
+        if bytes > BATCH_BYTES_MAX && !items.is_empty() {
+            left.push(key.clone());
+        } else {
+            items.push(item);
+        }
+    }
+    Ok((items, left))
+}
+
+/// The outcomes of a share: puts and deletes without conditions either all are done or meet an error.
+fn all_done(outcomes: Vec<stator_storage::partition::WriteOutcome>) -> Attempt<Vec<WriteRequest>> {
+    for outcome in outcomes {
+        match write_outcome(outcome) {
+            Attempt::Done(Ok(_)) => {}
+            other => return other.then(|_| Ok(Vec::new())),
+        }
+    }
+    Attempt::Done(Ok(Vec::new()))
+}
+
+/// Whether the same request may succeed a little later.
+fn is_passing(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Throttling
+            | ErrorKind::ProvisionedThroughputExceeded
+            | ErrorKind::Unavailable
+            | ErrorKind::DeadlineExceeded
+    )
+}

@@ -1,0 +1,210 @@
+//! Serving a request from a replica on this node: writes through its host, reads straight from the engine.
+
+use stator_consensus::{Answer as HostAnswer, Event, Refusal};
+use stator_model::error::{Applied, Retry};
+use stator_model::{Error, ErrorKind, Result};
+use stator_storage::partition::read::ReadError;
+use stator_storage::partition::{PartitionOutcome, PartitionRequest, WriteError, WriteOutcome};
+use tokio::sync::oneshot;
+
+use super::CallContext;
+use super::route::Attempt;
+use crate::mailbox::Refused;
+use crate::node::Inner;
+use crate::replicas::Replica;
+use crate::shell::{HostEvent, Token};
+
+/// How often a read is repeated because the data changed hands meanwhile, before the caller is sent elsewhere.
+const READ_ATTEMPTS: usize = 8;
+
+/// How fresh a read has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// It sees every write that was answered before it came: only the leader serves it.
+    Strong,
+    /// It sees a state that was true not long ago: any replica serves it.
+    Eventual,
+}
+
+impl Freshness {
+    pub(crate) const fn of(consistent_read: bool) -> Self {
+        if consistent_read { Self::Strong } else { Self::Eventual }
+    }
+}
+
+impl Inner {
+    /// Has a request evaluated by the leader on this node, and waits for its outcome.
+    pub(crate) async fn write_here(
+        &self,
+        replica: &Replica,
+        request: PartitionRequest,
+        cx: &CallContext,
+    ) -> Attempt<PartitionOutcome> {
+        if let Err(error) = self.admits_writes() {
+            return Attempt::Done(Err(error));
+        }
+        let group = replica.spec.group;
+        let deadline_ns = cx.deadline_ns;
+        let asked = self.ask(replica, cx, |token| Event::Submit { group, request, deadline_ns, token });
+        match asked.await {
+            Asked::Answered(HostAnswer::Outcome(outcome)) => Attempt::Done(Ok(outcome)),
+            Asked::Answered(HostAnswer::Refused(refusal)) => refused(refusal),
+            // Not an answer to a write: the host would be broken.
+            Asked::Answered(HostAnswer::MayRead) => {
+                Attempt::Done(Err(Error::uncertain("the host gave no outcome")))
+            }
+            Asked::Dropped => Attempt::Done(Err(Error::uncertain("the node is stopping"))),
+            Asked::TimedOut => Attempt::Done(Err(Error::new(
+                ErrorKind::DeadlineExceeded,
+                "The time given for the request is over, and it may have been applied",
+            )
+            .with_applied(Applied::Unknown))),
+            Asked::NotTaken(error) => Attempt::Done(Err(error)),
+        }
+    }
+
+    /// Reads from the engine of this node, as fresh as it has to be.
+    pub(crate) async fn read_here<T>(
+        &self,
+        replica: &Replica,
+        freshness: Freshness,
+        cx: &CallContext,
+        mut read: impl AsyncFnMut() -> Result<T, ReadError>,
+    ) -> Attempt<T> {
+        for _ in 0..READ_ATTEMPTS {
+            let leased = match freshness {
+                Freshness::Strong => replica.view.begin(self.clock.monotonic_ns()),
+                Freshness::Eventual => None,
+            };
+            if freshness == Freshness::Strong && leased.is_none() {
+                match self.confirm_leadership(replica, cx).await {
+                    Attempt::Done(Ok(())) => {}
+                    Attempt::Done(Err(error)) => return Attempt::Done(Err(error)),
+                    Attempt::NotHere(leader) => return Attempt::NotHere(leader),
+                    Attempt::StaleRoute => return Attempt::StaleRoute,
+                }
+            }
+            let unleased = replica.view.begin_unleased();
+            let (Some(noted), Some(unleased)) = (replica.data.note(), unleased) else {
+                return Attempt::NotHere(replica.view.leader());
+            };
+            let result = read().await;
+            // What was read counts only if it is still the same data, and under a lease only if that still holds (R5).
+            let holds = replica.data.holds(noted)
+                && match leased {
+                    Some(ticket) => replica.view.holds(ticket, self.clock.monotonic_ns()),
+                    None => replica.view.holds_unleased(unleased),
+                };
+            if holds {
+                return self.judge_read(replica, result);
+            }
+        }
+        Attempt::NotHere(replica.view.leader())
+    }
+
+    fn judge_read<T>(&self, replica: &Replica, result: Result<T, ReadError>) -> Attempt<T> {
+        match result {
+            Ok(value) => Attempt::Done(Ok(value)),
+            Err(ReadError::Moved { .. }) => Attempt::StaleRoute,
+            Err(ReadError::Refused(error)) => Attempt::Done(Err(error)),
+            Err(ReadError::Fault(error)) => {
+                if matches!(error, stator_storage::Error::Corruption { .. }) {
+                    // A replica that holds what was never written serves nobody any more; the others do.
+                    self.stop_replica(replica.spec.group, &error.to_string());
+                    return Attempt::NotHere(None);
+                }
+                Attempt::Done(Err(Error::internal(error.to_string())))
+            }
+        }
+    }
+
+    /// Asks a quorum, through the host, whether this node still leads.
+    async fn confirm_leadership(&self, replica: &Replica, cx: &CallContext) -> Attempt<()> {
+        self.metrics.read_index();
+        let (group, deadline_ns) = (replica.spec.group, cx.deadline_ns);
+        match self.ask(replica, cx, |token| Event::Read { group, deadline_ns, token }).await {
+            Asked::Answered(HostAnswer::MayRead) => Attempt::Done(Ok(())),
+            Asked::Answered(HostAnswer::Refused(refusal)) => refused(refusal),
+            Asked::Answered(HostAnswer::Outcome(_)) | Asked::Dropped => Attempt::NotHere(None),
+            Asked::TimedOut => Attempt::Done(Err(Error::new(
+                ErrorKind::DeadlineExceeded,
+                "The time given for the request is over",
+            ))),
+            Asked::NotTaken(error) => Attempt::Done(Err(error)),
+        }
+    }
+
+    async fn ask(
+        &self,
+        replica: &Replica,
+        cx: &CallContext,
+        event: impl FnOnce(Token) -> HostEvent,
+    ) -> Asked {
+        let (token, answer) = oneshot::channel();
+        match replica.host.try_push(event(token)) {
+            Ok(()) => {}
+            Err(Refused::Full(_)) => {
+                self.metrics.throttled();
+                return Asked::NotTaken(throttled());
+            }
+            Err(Refused::Closed(_)) => return Asked::NotTaken(super::route::not_here(None)),
+        }
+        let left = cx.left(self.clock.monotonic_ns());
+        match tokio::time::timeout(left, answer).await {
+            Ok(Ok(answer)) => Asked::Answered(answer),
+            Ok(Err(_)) => Asked::Dropped,
+            Err(_) => Asked::TimedOut,
+        }
+    }
+
+    /// Whether there is room for writes: refused before the log or the engine run out of disk.
+    fn admits_writes(&self) -> Result<()> {
+        match self.room.refusal() {
+            None => Ok(()),
+            Some(why) => {
+                self.metrics.throttled();
+                Err(Error::new(ErrorKind::Throttling, why)
+                    .with_retry(Retry::After(std::time::Duration::from_millis(500))))
+            }
+        }
+    }
+}
+
+/// What came of asking a host.
+enum Asked {
+    Answered(HostAnswer<PartitionOutcome>),
+    /// The host is gone, and what it was asked with it.
+    Dropped,
+    TimedOut,
+    /// The host never heard of it.
+    NotTaken(Error),
+}
+
+/// The error of a node that takes no more for the moment.
+pub(crate) fn throttled() -> Error {
+    Error::new(ErrorKind::Throttling, "The node takes no more requests at the moment: try again later")
+}
+
+fn refused<T>(refusal: Refusal) -> Attempt<T> {
+    match refusal {
+        Refusal::NotLeader(leader) => Attempt::NotHere(leader),
+        Refusal::NoGroup | Refusal::Stopped(_) => Attempt::NotHere(None),
+        Refusal::Throttled => Attempt::Done(Err(throttled())),
+        Refusal::Expired => Attempt::Done(Err(Error::new(
+            ErrorKind::DeadlineExceeded,
+            "The time given for the request is over; it was not applied",
+        ))),
+        _ => Attempt::Done(Err(Error::uncertain(
+            "Leadership was lost with the request on its way: it may have been applied",
+        ))),
+    }
+}
+
+/// The outcome of one write, as its caller gets it.
+pub(crate) fn write_outcome(outcome: WriteOutcome) -> Attempt<stator_storage::partition::WriteAnswer> {
+    match outcome {
+        Ok(answer) => Attempt::Done(Ok(answer)),
+        Err(WriteError::Moved { .. }) => Attempt::StaleRoute,
+        Err(WriteError::Refused(error)) => Attempt::Done(Err(error)),
+    }
+}

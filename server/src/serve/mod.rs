@@ -1,0 +1,96 @@
+//! How a node answers a request: any operation, for any door.
+//!
+//! A request is validated, its table looked up, and its partition found. If this node may serve that partition it does; if not, it
+//! sends the request on to the node that may, once. What finds no leader waits a little and looks again, until the deadline:
+//! nothing was applied, so that is safe. What may have been applied is never sent again here; the caller is told.
+
+mod batch;
+mod here;
+mod item;
+mod pages;
+mod route;
+mod tables;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stator_model::{Answer, Error, ErrorKind, Request, Result};
+
+use crate::node::Inner;
+
+/// How a request came in, and how long it may take.
+#[derive(Clone, Debug)]
+pub struct CallContext {
+    /// The caller's name for the request, or one made here; for logs.
+    pub request_id: Arc<str>,
+    /// When it is too late, by the node's monotonic clock, in nanoseconds.
+    pub deadline_ns: u64,
+    /// The partition that another node has sent it on for; such a request goes no further.
+    pub(crate) target: Option<Target>,
+    /// Whether the request is the node's own, for the catalog's table.
+    pub(crate) of_catalog: bool,
+}
+
+/// The partition that a request was sent on for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) group: stator_consensus::GroupId,
+}
+
+impl CallContext {
+    /// A client's request.
+    #[must_use]
+    pub fn new(request_id: Arc<str>, deadline_ns: u64) -> Self {
+        Self { request_id, deadline_ns, target: None, of_catalog: false }
+    }
+
+    /// The same caller and deadline, for a request of the node's own to the catalog.
+    pub(crate) fn to_catalog(&self) -> Self {
+        Self { target: None, of_catalog: true, ..self.clone() }
+    }
+
+    /// What is left of the time, at `now_ns`.
+    pub(crate) fn left(&self, now_ns: u64) -> Duration {
+        Duration::from_nanos(self.deadline_ns.saturating_sub(now_ns))
+    }
+}
+
+impl Inner {
+    /// Answers a request.
+    pub(crate) async fn call(&self, request: Request, cx: &CallContext) -> Result<Answer> {
+        if cx.target.is_none() {
+            request.validate()?;
+        }
+        Ok(match request {
+            Request::PutItem(request) => Answer::PutItem(self.write(request, cx).await?),
+            Request::UpdateItem(request) => Answer::UpdateItem(self.write(request, cx).await?),
+            Request::DeleteItem(request) => Answer::DeleteItem(self.write(request, cx).await?),
+            Request::GetItem(request) => Answer::GetItem(self.get_item(request, cx).await?),
+            Request::Query(request) => Answer::Query(self.query(request, cx).await?),
+            Request::Scan(request) => Answer::Scan(self.scan(request, cx).await?),
+            Request::BatchGetItem(request) => {
+                Answer::BatchGetItem(self.batch_get_item(request, cx).await?)
+            }
+            Request::BatchWriteItem(request) => {
+                Answer::BatchWriteItem(self.batch_write_item(request, cx).await?)
+            }
+            Request::CreateTable(request) => {
+                Answer::CreateTable(self.create_table(request, cx).await?)
+            }
+            Request::DescribeTable(request) => {
+                Answer::DescribeTable(self.describe_table(request, cx).await?)
+            }
+            Request::ListTables(request) => Answer::ListTables(self.list_tables(request, cx).await?),
+            Request::UpdateTable(request) => {
+                Answer::UpdateTable(self.update_table(request, cx).await?)
+            }
+            Request::DeleteTable(request) => {
+                Answer::DeleteTable(self.delete_table(request, cx).await?)
+            }
+            other => {
+                let what = format!("The operation {} is not offered", other.operation());
+                return Err(Error::new(ErrorKind::UnknownOperation, what));
+            }
+        })
+    }
+}

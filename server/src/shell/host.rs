@@ -1,0 +1,150 @@
+//! The thread of a consensus host.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use stator_consensus::{Class, Config, Effects, Event, Host, LogReader, NodeId, PeerMessage};
+use stator_storage::log::{Log, LogEntry};
+use stator_storage::machine::GroupId;
+use stator_storage::partition::PartitionEvaluator;
+
+use super::apply::ApplyMailbox;
+use super::{HostEvent, HostMailbox, Token};
+use crate::clock::Clock;
+use crate::mailbox::{Drained, Inbox};
+use crate::metrics::Metrics;
+use crate::replicas::Replicas;
+
+/// Where a host's messages go: never waits, drops what has no room and says so with [`Event::Unreachable`].
+pub(crate) trait Outbound: Send + Sync + 'static {
+    /// Sends a message to a node.
+    fn send(&self, node: NodeId, message: PeerMessage);
+    /// Gives a node a sign of life.
+    fn ping(&self, node: NodeId);
+    /// A group's follower needs a snapshot.
+    fn snapshot_wanted(&self, group: GroupId);
+}
+
+/// What a host's thread works with.
+pub(crate) struct HostShell {
+    pub(crate) config: Config,
+    pub(crate) mailbox: HostMailbox,
+    pub(crate) inbox: Inbox<HostEvent>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) apply: ApplyMailbox,
+    pub(crate) outbound: Arc<dyn Outbound>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) replicas: Arc<Replicas>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Called once, with the reason, when the log fails: the node cannot go on.
+    pub(crate) fatal: Arc<dyn Fn(String) + Send + Sync>,
+}
+
+/// The log as a host reads it.
+pub(crate) struct LogAccess(pub(crate) Arc<Log>);
+
+impl LogReader for LogAccess {
+    fn entries(
+        &self,
+        group: GroupId,
+        range: std::ops::Range<u64>,
+        bytes_max: u64,
+    ) -> stator_storage::Result<Vec<LogEntry>> {
+        self.0.entries(group, range, bytes_max)
+    }
+}
+
+impl HostShell {
+    /// Starts the thread. It ends when its mailbox is closed and empty.
+    pub(crate) fn spawn(self, number: usize) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name(format!("stator-host-{number}")).spawn(move || self.run())
+    }
+
+    fn run(mut self) {
+        let tick_ns = u64::try_from(self.config.tick.as_nanos()).unwrap_or(u64::MAX);
+        let mut host = Host::<PartitionEvaluator, Token>::new(
+            self.config,
+            Arc::new(LogAccess(self.log.clone())),
+        );
+        let mut events = Vec::new();
+        let mut next_tick_ns = self.clock.monotonic_ns() + tick_ns;
+        loop {
+            let wait_ns = next_tick_ns.saturating_sub(self.clock.monotonic_ns());
+            let drained = self.inbox.drain(&mut events, Some(Duration::from_nanos(wait_ns)));
+            // Taken after the mailbox was drained: it judges the lease for what came in (R4).
+            let now_ns = self.clock.monotonic_ns();
+            if now_ns >= next_tick_ns {
+                // Ticks that were missed are not made up: a process that was paused has not been waiting for its peers (R9).
+                next_tick_ns = now_ns + tick_ns;
+                events.push(Event::Tick);
+            }
+            if drained == Drained::Closed {
+                return;
+            }
+            if !events.is_empty() {
+                let effects = host.turn(now_ns, self.clock.wall_ms(), events.drain(..));
+                self.carry_out(effects);
+            }
+        }
+    }
+
+    fn carry_out(&self, effects: Effects<PartitionEvaluator, Token>) {
+        self.count(&effects);
+        // The leader's messages leave while its own write is under way.
+        for (node, message) in effects.send {
+            if message.class == Class::Snapshot {
+                self.replicas.snapshot_ready(node, message);
+            } else {
+                self.outbound.send(node, message);
+            }
+        }
+        if !effects.log.is_empty() {
+            self.write_log(effects.turn, effects.log);
+        }
+        for job in effects.install {
+            self.apply.install(job);
+        }
+        for job in effects.apply {
+            self.apply.apply(job);
+        }
+        for (token, answer) in effects.answers {
+            // A caller that is gone has stopped waiting: that is its own affair.
+            let _ = token.send(answer);
+        }
+        for node in effects.ping {
+            self.outbound.ping(node);
+        }
+        for (group, _) in effects.snapshots_wanted {
+            self.outbound.snapshot_wanted(group);
+        }
+        for (group, reason) in effects.faults {
+            self.replicas.failed(group, reason);
+        }
+    }
+
+    fn write_log(&self, turn: u64, records: Vec<stator_storage::log::Record>) {
+        let mailbox = self.mailbox.clone();
+        let fatal = self.fatal.clone();
+        let appended = self.log.append(records, move |result| match result {
+            Ok(()) => {
+                mailbox.push(Event::Persisted { turn });
+            }
+            Err(error) => fatal(error.to_string()),
+        });
+        // Room was seen to before the requests were taken; a log that refuses all the same has failed.
+        if let Err(error) = appended {
+            (self.fatal)(error.to_string());
+        }
+    }
+
+    fn count(&self, effects: &Effects<PartitionEvaluator, Token>) {
+        self.metrics.raft_turn(
+            effects.elections,
+            effects.leases,
+            effects.proposed,
+            effects.truncations,
+            effects.refused_messages,
+        );
+    }
+}

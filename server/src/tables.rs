@@ -1,0 +1,116 @@
+//! The tables that this node knows: a cache of the catalog's records, by name.
+//!
+//! A record is used for a while and then fetched again; a request that meets a stale one (its partition is not where the record
+//! says) drops it and looks again, so that a stale caller heals in one extra hop.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use stator_consensus::{GroupId, Member, NodeId, ReplicaId};
+use stator_model::schema::{KeySchema, TableStatus};
+
+use crate::catalog::records::{
+    CATALOG_GROUP, CATALOG_TABLE, PartitionRecord, TableRecord, catalog_schema,
+};
+
+/// How long a record is used before it is fetched again.
+const FRESH_NS: u64 = 2_000_000_000;
+/// How many records are kept: more than a cluster has tables.
+const TABLES_KEPT: usize = 4096;
+
+/// A table as this node knows it.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) record: TableRecord,
+}
+
+impl Table {
+    pub(crate) const fn schema(&self) -> &KeySchema {
+        &self.record.key_schema
+    }
+
+    pub(crate) fn partitions(&self) -> &[PartitionRecord] {
+        &self.record.partitions
+    }
+
+    /// The place in the order of ranges of the partition that a hash falls into.
+    pub(crate) fn index_of(&self, hash: u64) -> usize {
+        let partitions = &self.record.partitions;
+        partitions.partition_point(|partition| partition.last_hash < hash).min(partitions.len() - 1)
+    }
+
+    /// The partition that a hash falls into.
+    pub(crate) fn partition_of(&self, hash: u64) -> &PartitionRecord {
+        &self.record.partitions[self.index_of(hash)]
+    }
+
+    /// The catalog's own table.
+    pub(crate) fn catalog(nodes: &[NodeId]) -> Self {
+        let members = (1..).zip(nodes).map(|(replica, node)| Member { replica: ReplicaId(replica), node: *node });
+        Self {
+            record: TableRecord {
+                name: "stator.catalog".to_owned(),
+                id: CATALOG_TABLE,
+                status: TableStatus::Active,
+                key_schema: catalog_schema(),
+                created_ms: 0,
+                deletion_protection: true,
+                partitions: vec![PartitionRecord {
+                    group: CATALOG_GROUP,
+                    generation: 1,
+                    first_hash: 0,
+                    last_hash: u64::MAX,
+                    members: members.collect(),
+                }],
+            },
+        }
+    }
+}
+
+/// The cache.
+#[derive(Default)]
+pub(crate) struct Tables {
+    known: RwLock<BTreeMap<String, (Arc<Table>, u64)>>,
+    /// The nodes last seen to lead groups that have no replica here.
+    leaders: RwLock<BTreeMap<GroupId, NodeId>>,
+}
+
+impl Tables {
+    /// A table that is known and fresh.
+    pub(crate) fn get(&self, name: &str, now_ns: u64) -> Option<Arc<Table>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let (table, fetched_ns) = known.get(name)?;
+        (now_ns < fetched_ns + FRESH_NS).then(|| table.clone())
+    }
+
+    /// A table that was just fetched. One that is not ready for use is not kept: it changes soon.
+    pub(crate) fn put(&self, table: Arc<Table>, now_ns: u64) {
+        if table.record.status != TableStatus::Active || table.record.partitions.is_empty() {
+            return;
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= TABLES_KEPT {
+            known.clear();
+        }
+        known.insert(table.record.name.clone(), (table, now_ns));
+    }
+
+    /// What is known of a table is stale.
+    pub(crate) fn forget(&self, name: &str) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// The node last seen to lead a group.
+    pub(crate) fn leader(&self, group: GroupId) -> Option<NodeId> {
+        self.leaders.read().unwrap_or_else(PoisonError::into_inner).get(&group).copied()
+    }
+
+    /// A node was seen to lead a group, or nobody was.
+    pub(crate) fn set_leader(&self, group: GroupId, leader: Option<NodeId>) {
+        let mut leaders = self.leaders.write().unwrap_or_else(PoisonError::into_inner);
+        match leader {
+            Some(leader) => leaders.insert(group, leader),
+            None => leaders.remove(&group),
+        };
+    }
+}

@@ -1,0 +1,124 @@
+//! How a replica begins on a node, and how it ends.
+//!
+//! A founding replica begins with an empty range behind a made-up first index (R14): nobody is there to send it a snapshot. Any
+//! later one begins waiting for a snapshot. Both write the replica's record and its applied record in one batch.
+//!
+//! The end is paced, because engines have no range delete: the applied record says first that the range is worth nothing any
+//! more, the items go some at a time, and the two records go with the last of them. Until then the range is not free (R19).
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use stator_model::key::KeyRange;
+
+use super::record::{self, AppliedRecord, ReplicaState};
+use super::spec::{PartitionSpec, list_specs, put_spec};
+use crate::engine::{Batch, Direction, Engine, Reader};
+use crate::error::{Error, Result};
+use crate::key::{EngineKey, hash_range};
+use crate::machine::AppliedMark;
+
+/// Begins a replica: an empty one at this mark, made up by whoever founds the group; without a mark one that waits
+/// for a snapshot. A replica that has begun already, with the same record, is left as it is.
+///
+/// # Errors
+/// `Error::Corruption` if the range overlaps that of another replica on this node, which has to be deleted first, or this
+/// one has begun with another record or is being deleted; a fault of the engine.
+pub fn initialise(
+    engine: &dyn Engine,
+    spec: &PartitionSpec,
+    first: Option<&AppliedMark>,
+) -> Result<()> {
+    let fault = |what: String| {
+        Err(Error::corruption(format!("the replica of group {}", spec.group.0), 0, what))
+    };
+    for other in list_specs(engine)? {
+        if other.group == spec.group {
+            let record = AppliedRecord::expect(engine, spec.group)?;
+            return if other == *spec && record.state != ReplicaState::Deleting {
+                Ok(())
+            } else {
+                fault("the node has it with another record, or is deleting it".into())
+            };
+        }
+        if other.overlaps(spec) {
+            return fault(format!("its range overlaps that of group {}", other.group.0));
+        }
+    }
+    let mut record = AppliedRecord::worthless(ReplicaState::AwaitingSnapshot, spec.generation);
+    if let Some(mark) = first {
+        record.state = ReplicaState::Serving;
+        record.mark = mark.clone();
+    }
+    let mut batch = Batch::default();
+    put_spec(&mut batch, spec)?;
+    record.put(spec.group, &mut batch);
+    engine.write(&batch)
+}
+
+/// Deletes up to `limit` keys of a replica that has no applier any more; true once it is gone, records and all. What other
+/// replicas on this node own is spared.
+///
+/// # Errors
+/// A fault of the engine, or a corrupt record.
+pub fn delete_some(engine: &dyn Engine, spec: &PartitionSpec, limit: usize) -> Result<bool> {
+    let record = AppliedRecord::worthless(ReplicaState::Deleting, spec.generation);
+    let mut batch = Batch::default();
+    record.put(spec.group, &mut batch);
+    let mut left = limit.max(1);
+    for range in ranges_of_its_own(engine, spec)? {
+        left -= stage_deletes(engine, &range, left, &mut batch)?;
+        if left == 0 {
+            engine.write(&batch)?;
+            return Ok(false);
+        }
+    }
+    batch.delete(record::key_of(spec.group));
+    batch.delete(EngineKey::Replica { group: spec.group }.encode());
+    engine.write(&batch)?;
+    Ok(true)
+}
+
+/// Adds the deletes of the first keys of a range to a batch, at most `limit` but one at least, and gives how many they are.
+pub(super) fn stage_deletes(
+    reader: &dyn Reader,
+    range: &KeyRange,
+    limit: usize,
+    batch: &mut Batch,
+) -> Result<usize> {
+    let mut deleted = 0;
+    reader.scan(range, Direction::Forward, &mut |key: Bytes, _| {
+        batch.delete(key);
+        deleted += 1;
+        Ok(if deleted < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(deleted)
+}
+
+/// What of a partition's range no other replica on this node owns, in order.
+fn ranges_of_its_own(reader: &dyn Reader, spec: &PartitionSpec) -> Result<Vec<KeyRange>> {
+    let mut others = list_specs(reader)?;
+    others.retain(|other| other.group != spec.group && other.overlaps(spec));
+    others.sort_by_key(|other| other.hash_start);
+    let mut ranges = Vec::new();
+    // The first hash that is not dealt with; none is left after the last.
+    let mut next = Some(spec.hash_start);
+    for other in &others {
+        let Some(first) = next else { break };
+        if let Some(last) = other.hash_start.checked_sub(1)
+            && first <= last
+        {
+            ranges.push(hash_range(spec.table_id, first, last));
+        }
+        next = other.hash_end.checked_add(1).map(|after| after.max(first));
+    }
+    if let Some(first) = next
+        && first <= spec.hash_end
+    {
+        ranges.push(hash_range(spec.table_id, first, spec.hash_end));
+    }
+    Ok(ranges)
+}
+
+#[cfg(test)]
+mod tests;
