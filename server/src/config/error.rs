@@ -9,12 +9,12 @@ pub struct ConfigError(String);
 
 impl ConfigError {
     /// `key = value is not allowed: why`.
-    pub(super) fn new(key: &str, value: impl fmt::Display, why: impl fmt::Display) -> Self {
+    pub(crate) fn new(key: &str, value: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::text(format!("{key} = {value} is not allowed: {why}"))
     }
 
     /// Any other line.
-    pub(super) fn text(text: impl Into<String>) -> Self {
+    pub(crate) fn text(text: impl Into<String>) -> Self {
         let text: String = text.into();
         // What was quoted may hold line ends; the promise is one line.
         Self(text.lines().map(str::trim_end).collect::<Vec<_>>().join(" "))
