@@ -11,6 +11,7 @@ mod open;
 mod replica_life;
 mod room;
 mod start;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,0 +1,225 @@
+//! The gRPC door for clients: each call is taken apart, answered as any request is, and put together again.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stator_model::api::{self, Operation};
+use stator_model::{Error, Request, Result};
+use stator_proto::metadata::{DETAIL_BYTES_MAX, REQUEST_ID};
+use stator_proto::operation::WireOperation;
+use stator_proto::status::{DETAIL_BYTES_DEFAULT, to_status};
+use stator_proto::v1;
+use stator_proto::v1::stator_server::Stator;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
+use tonic::{Response, Status};
+
+use crate::metrics::{Outcome, RequestKind};
+use crate::node::Inner;
+use crate::serve::CallContext;
+
+/// Pages of a stream that may wait for a slow client.
+const PAGES_AHEAD: usize = 2;
+
+/// The door.
+pub(crate) struct ClientDoor {
+    node: Arc<Inner>,
+}
+
+type Pages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl ClientDoor {
+    pub(crate) const fn new(node: Arc<Inner>) -> Self {
+        Self { node }
+    }
+
+    /// Answers a call of one operation.
+    async fn answer<O: WireOperation>(
+        &self,
+        request: tonic::Request<O::RequestMessage>,
+    ) -> Result<Response<O::ResponseMessage>, Status> {
+        let (metadata, _, message) = request.into_parts();
+        let cx = self.context(&metadata);
+        let answer = async {
+            let request = O::try_from(message)?;
+            self.call::<O>(request, &cx).await
+        };
+        match answer.await {
+            Ok(answer) => Ok(Response::new(answer.into())),
+            Err(error) => Err(to_status(&error, None, detail_bytes_max(&metadata))),
+        }
+    }
+
+    async fn call<O: WireOperation>(&self, request: O, cx: &CallContext) -> Result<O::Answer> {
+        call(&self.node, request, cx).await
+    }
+
+    /// Who asks, and for how long.
+    fn context(&self, metadata: &MetadataMap) -> CallContext {
+        let given = metadata.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        self.node.context(self.node.request_ids.given_or_made(given), timeout(metadata))
+    }
+}
+
+/// Answers a request, and counts it.
+async fn call<O: Operation>(node: &Arc<Inner>, request: O, cx: &CallContext) -> Result<O::Answer> {
+    let request: Request = request.into();
+    let kind = RequestKind::of(&request);
+    let counted = node.metrics.request(kind);
+    let answer = match node.admit() {
+        // A caller that goes away must not leave half of something behind: what was begun goes on without it.
+        Ok(_permit) => node.call(request, cx).await,
+        Err(error) => Err(error),
+    };
+    let outcome = Outcome::of(&answer);
+    let took = counted.end(outcome);
+    node.slow_log.ended(&cx.request_id, kind, outcome, took);
+    O::answer(answer?).ok_or_else(|| Error::internal("another operation was answered"))
+}
+
+/// The deadline that came with a call, as gRPC writes it: digits and a unit.
+fn timeout(metadata: &MetadataMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+fn detail_bytes_max(metadata: &MetadataMap) -> usize {
+    let given = metadata.get(DETAIL_BYTES_MAX).and_then(|max| max.to_str().ok()?.parse().ok());
+    given.unwrap_or(DETAIL_BYTES_DEFAULT)
+}
+
+macro_rules! unary {
+    ($($method:ident: $operation:ident, $request:ident => $response:ident;)*) => {
+        #[tonic::async_trait]
+        impl Stator for ClientDoor {
+            $(
+                async fn $method(
+                    &self,
+                    request: tonic::Request<v1::$request>,
+                ) -> Result<Response<v1::$response>, Status> {
+                    self.answer::<api::$operation>(request).await
+                }
+            )*
+
+            type QueryPagesStream = Pages<v1::QueryResponse>;
+
+            async fn query_pages(
+                &self,
+                request: tonic::Request<v1::QueryRequest>,
+            ) -> Result<Response<Self::QueryPagesStream>, Status> {
+                let next = |request: &mut api::Query, answer: &api::QueryAnswer| {
+                    request.exclusive_start_key = answer.last_evaluated_key.clone();
+                    request.exclusive_start_key.is_some()
+                };
+                self.pages(request, next)
+            }
+
+            type ScanPagesStream = Pages<v1::ScanResponse>;
+
+            async fn scan_pages(
+                &self,
+                request: tonic::Request<v1::ScanRequest>,
+            ) -> Result<Response<Self::ScanPagesStream>, Status> {
+                let next = |request: &mut api::Scan, answer: &api::ScanAnswer| {
+                    request.exclusive_start_key = answer.last_evaluated_key.clone();
+                    request.exclusive_start_key.is_some()
+                };
+                self.pages(request, next)
+            }
+
+            async fn describe_routes(
+                &self,
+                request: tonic::Request<v1::DescribeRoutesRequest>,
+            ) -> Result<Response<v1::DescribeRoutesResponse>, Status> {
+                let (metadata, _, message) = request.into_parts();
+                let cx = self.context(&metadata);
+                let routes = self.node.describe_routes(&message.table_name, &cx).await;
+                routes.map(Response::new).map_err(|error| {
+                    to_status(&error, None, detail_bytes_max(&metadata))
+                })
+            }
+
+            async fn describe_cluster(
+                &self,
+                request: tonic::Request<v1::DescribeClusterRequest>,
+            ) -> Result<Response<v1::DescribeClusterResponse>, Status> {
+                let cx = self.context(request.metadata());
+                let cluster = self.node.describe_cluster(&cx).await;
+                cluster.map(Response::new).map_err(|error| {
+                    to_status(&error, None, detail_bytes_max(request.metadata()))
+                })
+            }
+        }
+    };
+}
+
+unary! {
+    create_table: CreateTable, CreateTableRequest => CreateTableResponse;
+    describe_table: DescribeTable, DescribeTableRequest => DescribeTableResponse;
+    list_tables: ListTables, ListTablesRequest => ListTablesResponse;
+    update_table: UpdateTable, UpdateTableRequest => UpdateTableResponse;
+    delete_table: DeleteTable, DeleteTableRequest => DeleteTableResponse;
+    put_item: PutItem, PutItemRequest => PutItemResponse;
+    get_item: GetItem, GetItemRequest => GetItemResponse;
+    update_item: UpdateItem, UpdateItemRequest => UpdateItemResponse;
+    delete_item: DeleteItem, DeleteItemRequest => DeleteItemResponse;
+    query: Query, QueryRequest => QueryResponse;
+    scan: Scan, ScanRequest => ScanResponse;
+    batch_get_item: BatchGetItem, BatchGetItemRequest => BatchGetItemResponse;
+    batch_write_item: BatchWriteItem, BatchWriteItemRequest => BatchWriteItemResponse;
+}
+
+impl ClientDoor {
+    /// Answers page after page, as fast as the client takes them. Each page has the call's deadline for itself, so that a long
+    /// stream is not cut off by the time of its first page.
+    fn pages<O>(
+        &self,
+        request: tonic::Request<O::RequestMessage>,
+        next: impl Fn(&mut O, &O::Answer) -> bool + Send + Sync + 'static,
+    ) -> Result<Response<Pages<O::ResponseMessage>>, Status>
+    where
+        O: WireOperation + Clone + Sync,
+        O::Answer: Sync,
+        O::ResponseMessage: Send,
+    {
+        let (metadata, _, message) = request.into_parts();
+        let detail_bytes_max = detail_bytes_max(&metadata);
+        let timeout = timeout(&metadata);
+        let request_id = self.context(&metadata).request_id;
+        let mut request =
+            O::try_from(message).map_err(|error| to_status(&error, None, detail_bytes_max))?;
+        let (pages, stream) = tokio::sync::mpsc::channel(PAGES_AHEAD);
+        let node = self.node.clone();
+        tokio::spawn(async move {
+            loop {
+                let cx = node.context(request_id.clone(), timeout);
+                let (page, more) = match call(&node, request.clone(), &cx).await {
+                    Ok(answer) => {
+                        let more = next(&mut request, &answer);
+                        (Ok(answer.into()), more)
+                    }
+                    Err(error) => (Err(to_status(&error, None, detail_bytes_max)), false),
+                };
+                if pages.send(page).await.is_err() || !more {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}

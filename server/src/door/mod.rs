@@ -1,0 +1,66 @@
+//! The doors of a node: gRPC for clients and for peers on one port, HTTP for operators on another.
+
+mod admin;
+mod client;
+mod peer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stator_proto::FILE_DESCRIPTOR_SET;
+use stator_proto::metadata::MESSAGE_BYTES_MAX;
+use stator_proto::peer::v1::peer_server::PeerServer;
+use stator_proto::v1::stator_server::StatorServer;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+pub(crate) use self::admin::serve_admin;
+use crate::node::Inner;
+use crate::peers::PEER_MESSAGE_BYTES_MAX;
+
+/// How many requests one connection may have under way.
+const STREAMS_PER_CONNECTION: u32 = 1024;
+
+/// Serves clients and peers until the node stops.
+pub(crate) async fn serve(node: Arc<Inner>, listener: TcpListener) {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<StatorServer<client::ClientDoor>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    let reflection = match reflection {
+        Ok(reflection) => reflection,
+        Err(error) => return node.fail(&format!("the descriptors of the API are broken: {error}")),
+    };
+    let client = StatorServer::new(client::ClientDoor::new(node.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let peer = PeerServer::new(peer::PeerDoor::new(node.clone()))
+        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
+    let stopping = node.clone();
+    let served = Server::builder()
+        .tcp_nodelay(true)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .add_service(client)
+        .add_service(peer)
+        .add_service(health_service)
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+            stopping.stopping().await;
+        });
+    // Connections that stay open must not keep a stopping node from ending.
+    tokio::select! {
+        result = served => {
+            if let Err(error) = result {
+                node.fail(&format!("the door failed: {error}"));
+            }
+        }
+        () = async { node.stopping().await; tokio::time::sleep(Duration::from_secs(2)).await } => {}
+    }
+}

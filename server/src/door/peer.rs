@@ -1,0 +1,206 @@
+//! The gRPC door for the other nodes. What comes in is checked: peers are other processes, perhaps broken.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stator_consensus::{Class, Event, GroupId, PeerMessage, ReplicaId};
+use stator_model::error::Retry;
+use stator_model::{ErrorKind, Result};
+use stator_proto::error::to_detail;
+use stator_proto::operation::{decode_request, encode_answer};
+use stator_proto::peer::v1 as wire;
+use stator_proto::peer::v1::peer_server::Peer;
+use tokio_stream::Stream;
+use tonic::{Response, Status, Streaming};
+
+use crate::node::Inner;
+use crate::serve::Target;
+use crate::wire::from_replica_spec;
+
+/// How long a node may take to make or remove a replica.
+const REPLICA_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The door.
+pub(crate) struct PeerDoor {
+    node: Arc<Inner>,
+}
+
+impl PeerDoor {
+    pub(crate) const fn new(node: Arc<Inner>) -> Self {
+        Self { node }
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for PeerDoor {
+    type MessagesStream = Pin<Box<dyn Stream<Item = Result<wire::PeerFrame, Status>> + Send>>;
+
+    async fn messages(
+        &self,
+        request: tonic::Request<Streaming<wire::PeerFrame>>,
+    ) -> Result<Response<Self::MessagesStream>, Status> {
+        let mut frames = request.into_inner();
+        let Some(peers) = &self.node.peers else {
+            return Err(Status::failed_precondition("this node has no peers"));
+        };
+        let first = frames.message().await?.and_then(|frame| frame.frame);
+        let Some(wire::peer_frame::Frame::Hello(hello)) = first else {
+            return Err(Status::invalid_argument("the first frame is no hello"));
+        };
+        let from = peers.admit(&hello).map_err(Status::failed_precondition)?;
+        let (end, ended) = tokio::sync::mpsc::channel(1);
+        let node = self.node.clone();
+        tokio::spawn(async move {
+            loop {
+                let frame = tokio::select! {
+                    frame = frames.message() => frame,
+                    () = node.stopping() => break,
+                };
+                let Ok(Some(frame)) = frame else { break };
+                let Some(wire::peer_frame::Frame::Batch(batch)) = frame.frame else { break };
+                node.replicas.tell_hosts(|| Event::Ping(from));
+                for message in batch.messages {
+                    if let Some(message) = peer_message(message) {
+                        node.replicas.tell(message.group, Event::Message(message));
+                    }
+                }
+            }
+            // Dropped here, which ends the other direction, and with it the stream.
+            drop(end);
+        });
+        let nothing = tokio_stream::wrappers::ReceiverStream::new(ended);
+        Ok(Response::new(Box::pin(nothing)))
+    }
+
+    async fn forward(
+        &self,
+        request: tonic::Request<wire::ForwardRequest>,
+    ) -> Result<Response<wire::ForwardResponse>, Status> {
+        let message = request.into_inner();
+        let result = Box::pin(self.serve_forwarded(message)).await;
+        Ok(Response::new(wire::ForwardResponse { result: Some(result) }))
+    }
+
+    async fn ensure_replica(
+        &self,
+        request: tonic::Request<wire::EnsureReplicaRequest>,
+    ) -> Result<Response<wire::EnsureReplicaResponse>, Status> {
+        let spec = request.into_inner().spec.unwrap_or_default();
+        let (table, partition) = from_replica_spec(spec).map_err(Status::invalid_argument)?;
+        let existed = self.node.replicas.get(partition.group).is_some();
+        let made = self.node.ensure_replica(&table, &partition, true);
+        let made = tokio::time::timeout(REPLICA_TIMEOUT, made).await;
+        made.map_err(|_| Status::deadline_exceeded("the replica was not made in time"))?
+            .map_err(Status::failed_precondition)?;
+        Ok(Response::new(wire::EnsureReplicaResponse { existed }))
+    }
+
+    async fn remove_replica(
+        &self,
+        request: tonic::Request<wire::RemoveReplicaRequest>,
+    ) -> Result<Response<wire::RemoveReplicaResponse>, Status> {
+        let request = request.into_inner();
+        let group = GroupId(request.group);
+        if group == crate::catalog::records::CATALOG_GROUP {
+            return Err(Status::invalid_argument("the catalog is not removed"));
+        }
+        let held = self.node.spec_of(group);
+        let existed = held.is_some();
+        if held.is_some_and(|spec| spec.replica != request.replica_id) {
+            return Err(Status::failed_precondition("another replica of the group is here"));
+        }
+        let removed = tokio::time::timeout(REPLICA_TIMEOUT, self.node.remove_replica(group)).await;
+        removed
+            .map_err(|_| Status::deadline_exceeded("the replica was not removed in time"))?
+            .map_err(Status::failed_precondition)?;
+        Ok(Response::new(wire::RemoveReplicaResponse { existed }))
+    }
+
+    async fn join(
+        &self,
+        request: tonic::Request<wire::JoinRequest>,
+    ) -> Result<Response<wire::JoinResponse>, Status> {
+        let cx = self.node.own_context(REPLICA_TIMEOUT);
+        let joined = self.node.take_in(request.into_inner(), &cx).await;
+        joined.map(Response::new).map_err(|error| {
+            stator_proto::status::to_status(&error, None, stator_proto::status::DETAIL_BYTES_DEFAULT)
+        })
+    }
+
+    async fn replica_status(
+        &self,
+        request: tonic::Request<wire::ReplicaStatusRequest>,
+    ) -> Result<Response<wire::ReplicaStatusResponse>, Status> {
+        let wanted = request.into_inner().groups;
+        let mut groups = self.node.own_statuses();
+        if !wanted.is_empty() {
+            groups.retain(|status| wanted.contains(&status.group));
+        }
+        Ok(Response::new(wire::ReplicaStatusResponse { node_id: self.node.id().0, groups }))
+    }
+
+    async fn send_snapshot(
+        &self,
+        _request: tonic::Request<Streaming<wire::SnapshotFrame>>,
+    ) -> Result<Response<wire::SnapshotReceipt>, Status> {
+        Err(Status::unimplemented("snapshots are not taken yet"))
+    }
+}
+
+impl PeerDoor {
+    async fn serve_forwarded(
+        &self,
+        message: wire::ForwardRequest,
+    ) -> wire::forward_response::Result {
+        use wire::forward_response::Result as Answered;
+        let request_id = self.node.request_ids.given_or_made(Some(&message.request_id));
+        let timeout = Duration::from_millis(message.deadline_ms.into());
+        let mut cx = self.node.context(request_id, Some(timeout));
+        let Some(target) = message.target else {
+            return Answered::NotHere(wire::NotHere { leader_node_id: None, stale_route: true });
+        };
+        let group = GroupId(target.group);
+        let Some(replica) = self.node.replicas.get(group) else {
+            return Answered::NotHere(wire::NotHere { leader_node_id: None, stale_route: true });
+        };
+        if replica.spec.generation != target.generation {
+            return Answered::NotHere(wire::NotHere { leader_node_id: None, stale_route: true });
+        }
+        cx.target = Some(Target { group });
+        let answer = async {
+            let request = decode_request(message.operation(), message.request.clone())?;
+            encode_answer(self.node.call(request, &cx).await?)
+        };
+        match answer.await {
+            Ok(answer) => Answered::Answer(answer),
+            Err(error)
+                if error.kind() == ErrorKind::Unavailable && error.retry() == Retry::Elsewhere =>
+            {
+                let leader = replica.view.leader().filter(|leader| *leader != self.node.id());
+                Answered::NotHere(wire::NotHere {
+                    leader_node_id: leader.map(|leader| leader.0),
+                    stale_route: false,
+                })
+            }
+            Err(error) => Answered::Error(to_detail(&error, None)),
+        }
+    }
+}
+
+/// A message as the hosts know it; `None` for a class that does not come this way.
+fn peer_message(message: wire::GroupMessage) -> Option<PeerMessage> {
+    let class = match message.message_class() {
+        wire::MessageClass::Control => Class::Control,
+        wire::MessageClass::Entries => Class::Entries,
+        wire::MessageClass::Rest => Class::Rest,
+        wire::MessageClass::Unspecified => return None,
+    };
+    Some(PeerMessage {
+        group: GroupId(message.group),
+        from: ReplicaId(message.from_replica),
+        to: ReplicaId(message.to_replica),
+        class,
+        payload: message.message,
+    })
+}

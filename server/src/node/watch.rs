@@ -1,0 +1,232 @@
+//! What can be seen of a node: states of replicas, routes, the cluster, figures.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::join_all;
+use stator_consensus::NodeId;
+use stator_model::Result;
+use stator_proto::peer::v1 as wire;
+use stator_proto::v1;
+use stator_storage::partition::AppliedRecord;
+
+use super::Inner;
+use crate::catalog::records::{CATALOG_GROUP, TableRecord};
+use crate::metrics::GroupCounts;
+use crate::peers::CallFailure;
+use crate::serve::CallContext;
+
+/// How long another node may take to tell of itself.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// The states of the replicas on this node.
+    pub(crate) fn own_statuses(&self) -> Vec<wire::GroupStatus> {
+        let mut statuses: Vec<_> =
+            self.replicas.all().iter().map(|replica| self.status_of(replica)).collect();
+        statuses.extend(self.replicas.failures().into_iter().map(|(group, _)| wire::GroupStatus {
+            group: group.0,
+            role: wire::ReplicaRole::Stopped.into(),
+            ..wire::GroupStatus::default()
+        }));
+        statuses
+    }
+
+    fn status_of(&self, replica: &crate::replicas::Replica) -> wire::GroupStatus {
+        let spec = &replica.spec;
+        let leader = replica.view.leader();
+        let leads = leader == Some(self.own);
+        let of_node = |node: NodeId| {
+            spec.members.iter().find(|member| member.node == node.0).map(|member| member.replica)
+        };
+        let counters = AppliedRecord::read(self.engine.as_ref(), spec.group)
+            .ok()
+            .flatten()
+            .map(|record| record.counters)
+            .unwrap_or_default();
+        let state = self.replicas.state(spec.group);
+        let role = if leads { wire::ReplicaRole::Leader } else { wire::ReplicaRole::Follower };
+        wire::GroupStatus {
+            group: spec.group.0,
+            replica_id: spec.replica,
+            role: role.into(),
+            leader_replica_id: leader.and_then(of_node),
+            term: state.as_ref().map_or(0, |state| state.term),
+            commit_index: state.as_ref().map_or(0, |state| state.committed),
+            applied_index: replica.view.applied(),
+            first_index: state.as_ref().map_or(0, |state| state.first_index),
+            last_index: state.as_ref().map_or(0, |state| state.last_index),
+            generation: spec.generation,
+            item_count: counters.item_count,
+            size_bytes: counters.size_bytes,
+            serves: leads && replica.view.serves(),
+        }
+    }
+
+    /// The states of the replicas on a node.
+    pub(crate) async fn replica_statuses(
+        &self,
+        at: NodeId,
+        timeout: Duration,
+    ) -> Result<Vec<wire::GroupStatus>, CallFailure> {
+        if at == self.own {
+            return Ok(self.own_statuses());
+        }
+        let Some(peers) = &self.peers else {
+            return Err(CallFailure::NotSent("this node has no peers".into()));
+        };
+        let ask = async |mut client: crate::peers::Client| {
+            client.replica_status(wire::ReplicaStatusRequest::default()).await
+        };
+        Ok(peers.ask(at, timeout, ask).await?.groups)
+    }
+
+    /// The states of the replicas on several nodes; a node that does not answer has none.
+    async fn statuses_on(
+        &self,
+        nodes: impl Iterator<Item = NodeId>,
+    ) -> BTreeMap<NodeId, Vec<wire::GroupStatus>> {
+        let asked = nodes.map(|node| async move {
+            let statuses = self.replica_statuses(node, ASK_TIMEOUT).await;
+            statuses.ok().map(|statuses| (node, statuses))
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// How many items a table holds and their size, as its leaders say; the parts of those that do not answer are left out.
+    pub(crate) async fn count_items(&self, table: &TableRecord, _cx: &CallContext) -> (u64, u64) {
+        let mut nodes: Vec<NodeId> = table
+            .partitions
+            .iter()
+            .flat_map(|partition| partition.members.iter().map(|member| member.node))
+            .collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let statuses = self.statuses_on(nodes.into_iter()).await;
+        let mut best: BTreeMap<u64, &wire::GroupStatus> = BTreeMap::new();
+        for status in statuses.values().flatten() {
+            if u32::try_from(status.group >> 32) == Ok(table.id) {
+                let known = best.entry(status.group).or_insert(status);
+                if status.applied_index > known.applied_index {
+                    *known = status;
+                }
+            }
+        }
+        let items = best.values().map(|status| status.item_count).sum();
+        (items, best.values().map(|status| status.size_bytes).sum())
+    }
+
+    /// Who serves a table, for clients that go straight to the leaders.
+    pub(crate) async fn describe_routes(
+        &self,
+        name: &str,
+        cx: &CallContext,
+    ) -> Result<v1::DescribeRoutesResponse> {
+        let table = self.table(name, cx).await?;
+        let mut nodes = BTreeMap::new();
+        let mut partitions = Vec::new();
+        for partition in table.partitions() {
+            let leader = match self.replicas.get(partition.group) {
+                Some(replica) => replica.view.leader(),
+                None => self.tables.leader(partition.group),
+            };
+            for member in &partition.members {
+                if let Some(endpoint) = self.endpoint_of(member.node) {
+                    nodes.insert(member.node, endpoint);
+                }
+            }
+            partitions.push(v1::PartitionRoute {
+                group: partition.group.0,
+                first_hash: partition.first_hash,
+                last_hash: partition.last_hash,
+                leader_node_id: leader.map(|leader| leader.0),
+                replica_node_ids: partition.members.iter().map(|member| member.node.0).collect(),
+            });
+        }
+        let nodes = nodes.into_iter().map(|(node, endpoint)| v1::NodeEndpoint {
+            node_id: node.0,
+            endpoint,
+            zone: String::new(),
+        });
+        Ok(v1::DescribeRoutesResponse {
+            table_id: table.record.id,
+            key_schema: Some(table.schema().clone().into()),
+            hash_name: stator_model::key::HASH_NAME.to_owned(),
+            generation: table.partitions().iter().map(|partition| partition.generation).max().unwrap_or(0),
+            nodes: nodes.collect(),
+            partitions,
+        })
+    }
+
+    fn endpoint_of(&self, node: NodeId) -> Option<String> {
+        let address = if node == self.own {
+            Some(self.address.clone())
+        } else {
+            self.peers.as_ref()?.address(node)
+        };
+        address.map(|address| format!("http://{address}"))
+    }
+
+    /// The state of the cluster, as this node sees it.
+    pub(crate) async fn describe_cluster(
+        &self,
+        cx: &CallContext,
+    ) -> Result<v1::DescribeClusterResponse> {
+        let records = self.node_records(cx).await?;
+        let statuses = self.statuses_on(records.iter().map(|record| record.id)).await;
+        let nodes = records.iter().map(|record| {
+            let own = statuses.get(&record.id);
+            let liveness = if own.is_some() { v1::Liveness::Alive } else { v1::Liveness::Dead };
+            let count = |wanted: &dyn Fn(&wire::GroupStatus) -> bool| {
+                own.map_or(0, |own| own.iter().filter(|status| wanted(status)).count())
+            };
+            v1::NodeDescription {
+                node_id: record.id.0,
+                endpoint: format!("http://{}", record.address),
+                zone: record.zone.clone(),
+                version: record.version.clone(),
+                liveness: liveness.into(),
+                silent_ms: 0,
+                partitions_led: u32::try_from(count(&|status| {
+                    status.role() == wire::ReplicaRole::Leader
+                }))
+                .unwrap_or(u32::MAX),
+                replicas: u32::try_from(count(&|_| true)).unwrap_or(u32::MAX),
+            }
+        });
+        let catalog_leader = match self.replicas.get(CATALOG_GROUP) {
+            Some(replica) => replica.view.leader(),
+            None => self.tables.leader(CATALOG_GROUP),
+        };
+        let cluster_id = self.peers.as_ref().and_then(|peers| peers.cluster_id());
+        Ok(v1::DescribeClusterResponse {
+            cluster_id: cluster_id.unwrap_or_default(),
+            answering_node_id: self.own.0,
+            catalog_leader_node_id: catalog_leader.map(|leader| leader.0),
+            format_version: 1,
+            nodes: nodes.collect(),
+        })
+    }
+
+    /// Sets the metrics that are levels.
+    pub(crate) fn gather(&self) {
+        let replicas = self.replicas.all();
+        let leads = replicas.iter().filter(|replica| replica.view.leader() == Some(self.own)).count();
+        self.metrics.groups(GroupCounts {
+            replicas: replicas.len() as u64,
+            leads: leads as u64,
+            ..GroupCounts::default()
+        });
+        self.metrics.log(&self.log.stats(), self.config.log_budget.bytes());
+        self.metrics.engine(self.engine.size());
+        for (number, host) in self.hosts.iter().enumerate() {
+            self.metrics.mailbox(number, host.len());
+        }
+        self.metrics.apply_backlog(self.appliers.iter().map(|applier| applier.0.len()).sum());
+        if let Some(dir) = &self.dir
+            && let Ok(free) = crate::dir::free_bytes(dir.path())
+        {
+            self.metrics.disk_free(free);
+        }
+    }
+}
