@@ -81,20 +81,24 @@ struct Pieces {
 impl SledEngine {
     /// Opens the engine of a directory that its marker says is sled's.
     pub(super) fn open(dir: &Path, options: &EngineOptions) -> Result<Opened> {
+        let engine = Self::new(dir, options)?;
+        let trusted = engine.boot.trusted();
+        Ok(Opened { engine: Arc::new(engine), trusted, cut_bytes: 0 })
+    }
+
+    fn new(dir: &Path, options: &EngineOptions) -> Result<Self> {
         let open = Open::new(dir, options)?;
-        // The lock is held from here on.
+        // sled's lock is held from here on.
         let boot = Boot::begin(dir)?;
         let last_id = open.last_id()?;
-        let trusted = boot.trusted();
-        let engine = Self {
+        Ok(Self {
             slot: Slot::new(open),
             dir: dir.to_owned(),
             options: options.clone(),
             last_id: Mutex::new(last_id),
             pieces: AtomicBool::new(last_id > 0),
             boot,
-        };
-        Ok(Opened { engine: Arc::new(engine), trusted, cut_bytes: 0 })
+        })
     }
 }
 
