@@ -13,7 +13,7 @@ fn engine(dir: &Path) -> SledEngine {
 }
 
 fn pieces(engine: &SledEngine) -> usize {
-    engine.slot.get().unwrap().db.range([ENGINE_TAG]..).count()
+    engine.slot.get().unwrap().db.range(FIRST_PIECE..).count()
 }
 
 #[test]
