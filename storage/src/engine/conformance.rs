@@ -17,11 +17,12 @@ use super::*;
 
 /// An engine under test, and the way to end it and have it again.
 struct Lab {
-    dir: TempDir,
-    kind: EngineKind,
     engine: Option<Arc<dyn Engine>>,
     /// The same engine, if it is the one in memory.
     memory: Option<Arc<MemoryEngine>>,
+    kind: EngineKind,
+    // Behind the engine, for it is to go after it.
+    dir: TempDir,
 }
 
 impl Lab {
