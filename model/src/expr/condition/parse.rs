@@ -20,6 +20,7 @@ pub(super) struct RawCondition<'a> {
     pub(super) terms: Vec<Term<'a>>,
 }
 
+#[derive(Clone, Copy)]
 pub(super) enum RawStep {
     Test(RawTest),
     Not,

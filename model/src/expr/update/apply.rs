@@ -18,13 +18,13 @@ pub(super) fn apply(actions: &[Action], old: &Item) -> Result<Item> {
     let Changes { mut put, mut out, .. } = changes;
     let mut item = old.clone();
     // Elements behind the end of a list are appended in the order of their indexes.
-    put.sort_by(|(a, _), (b, _)| a.cmp(b));
+    put.sort_by_key(|(path, _)| *path);
     for (path, value) in put {
         put_in(&mut item, path, value)?;
     }
     // The last go first, so that the indexes of the others stay what they were. None of these was just appended: they
     // were found in the item before.
-    out.sort_by(|a, b| b.cmp(a));
+    out.sort_unstable_by(|a, b| b.cmp(a));
     for path in out {
         take_out(&mut item, path);
     }
@@ -91,6 +91,7 @@ impl<'u> Changes<'u> {
                 else {
                     return Err(wrong_type());
                 };
+                self.spend(3 + head.len() + tail.len())?;
                 for element in head.iter().chain(tail) {
                     self.admit(element, level + 1)?;
                 }
