@@ -94,6 +94,12 @@ impl From<stator_model::Error> for Error {
     }
 }
 
+impl From<Error> for stator_model::Error {
+    fn from(error: Error) -> Self {
+        error.0
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -9,8 +9,9 @@
 //! Numbers keep all of their 38 digits both ways: `serde_json` is built with `arbitrary_precision`, which holds a number
 //! as its text.
 //!
-//! Reading refuses what the item codec refuses, and in the same words; no input recurses deeper than
-//! [`NESTING_LEVELS_MAX`]. Writing recurses as deep as the value in hand.
+//! Reading refuses what the item codec refuses, and in the same words (but for the names in plain JSON, which the request's
+//! own validation judges); no input recurses deeper than [`NESTING_LEVELS_MAX`]. Writing recurses as deep as the value in
+//! hand.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,12 @@
 //! The names of the metadata that goes with calls and answers, and the bounds that both sides of a door keep.
 
+use tonic::metadata::MetadataMap;
+
+use crate::status::DETAIL_BYTES_DEFAULT;
+
+#[cfg(test)]
+mod tests;
+
 /// With a call: the caller's name for the request, for logs; the same when it is sent again.
 pub const REQUEST_ID: &str = "stator-request-id";
 /// With a call: how many bytes of error detail the caller's headers can hold.
@@ -11,3 +18,20 @@ pub const FORWARDED_TO: &str = "stator-forwarded-to";
 
 /// The longest message of a call or an answer, in bytes: a batch of 16 MB, and room for what is around the items.
 pub const MESSAGE_BYTES_MAX: usize = 20 * 1024 * 1024;
+
+/// The largest error detail that a door sends, whatever the caller says, in bytes: an item of 400 KB, and room for the way
+/// it is encoded.
+const DETAIL_BYTES_LIMIT: usize = 1024 * 1024;
+
+/// How many bytes of error detail this call's caller can take: what it says, within bounds, or the default.
+#[must_use]
+pub fn detail_bytes_max(metadata: &MetadataMap) -> usize {
+    let said = metadata.get(DETAIL_BYTES_MAX).and_then(|value| value.to_str().ok()?.parse().ok());
+    said.map_or(DETAIL_BYTES_DEFAULT, |bytes: usize| bytes.min(DETAIL_BYTES_LIMIT))
+}
+
+/// The caller's name for this request, if it gave one.
+#[must_use]
+pub fn request_id(metadata: &MetadataMap) -> Option<&str> {
+    metadata.get(REQUEST_ID)?.to_str().ok()
+}

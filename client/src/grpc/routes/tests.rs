@@ -87,11 +87,13 @@ fn the_ends_of_ranges_belong_to_them() {
 
 #[test]
 fn a_gap_has_no_leader() {
+    let mut gaps = told(1, &[1, 2, 3, 1]);
+    gaps.partitions.retain(|partition| matches!(partition.group, 1 | 2));
     let cache = RouteCache::default();
-    let mut gap = told(1, &[1, 2]);
-    gap.partitions.retain(|partition| partition.group == 1);
-    cache.install("t", gap).unwrap();
-    assert!(cache.routes("t").unwrap().partition(0).is_none());
+    cache.install("t", gaps).unwrap();
+    let routes = cache.routes("t").unwrap();
+    let known = [0, 1, 2, 3].map(|quarter: u64| routes.partition(quarter << 62).is_some());
+    assert_eq!(known, [false, true, true, false]);
 }
 
 #[test]

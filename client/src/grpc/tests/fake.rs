@@ -90,9 +90,7 @@ impl Node {
     {
         let (metadata, _, message) = request.into_parts();
         let request = O::try_from(message).map_err(|error| to_status(&error, None, 4096))?;
-        let detail_bytes_max = metadata
-            .get(stator_proto::metadata::DETAIL_BYTES_MAX)
-            .map_or(4096, |value| value.to_str().unwrap().parse().unwrap());
+        let detail_bytes_max = stator_proto::metadata::detail_bytes_max(&metadata);
         self.0.calls.lock().unwrap().push((request.into(), metadata));
         let reply = self.0.replies.lock().unwrap().pop_front().unwrap_or(Reply::Serve);
         let mut response = Response::new(O::ResponseMessage::from(answer));
