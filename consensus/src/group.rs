@@ -480,6 +480,7 @@ impl<E: Evaluator, T> Group<E, T> {
 
     fn abandon(&mut self, effects: &mut Effects<E, T>, refusal: &Refusal) {
         self.leading = None;
+        self.lease.view().set_serves(false);
         self.transfer = None;
         self.lease.give_up();
         self.evaluator.stop_leading();
@@ -517,6 +518,7 @@ impl<E: Evaluator, T> Group<E, T> {
             && self.node.raft.apply_to_current_term()
         {
             leading.ready = true;
+            self.lease.view().set_serves(true);
             self.evaluator.begin_leading(leading.term).map_err(|error| error.to_string())?;
             if self.spec.members.len() == 1 {
                 self.lease.grant_for_good(leading.term);

@@ -15,7 +15,7 @@
 //! - Once a leadership transfer may have begun, the leader holds no lease for the rest of its term.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use crate::types::NodeId;
 
@@ -34,6 +34,8 @@ pub struct ReplicaView {
     readable_from: AtomicU64,
     /// The node of the leader; 0 is unknown.
     leader: AtomicU64,
+    /// Whether this replica leads and evaluates requests.
+    serves: AtomicBool,
 }
 
 /// What a reader noted before it read.
@@ -88,6 +90,16 @@ impl ReplicaView {
             0 => None,
             node => Some(NodeId(node)),
         }
+    }
+
+    /// Whether this replica leads and evaluates requests.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.serves.load(SeqCst)
+    }
+
+    pub(crate) fn set_serves(&self, serves: bool) {
+        self.serves.store(serves, SeqCst);
     }
 
     pub(crate) fn set_leader(&self, leader: Option<NodeId>) {

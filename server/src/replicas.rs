@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use stator_consensus::{Event, GroupId, ReplicaView};
+use stator_consensus::{Event, GroupId, GroupStatus, ReplicaView};
 use stator_storage::partition::{DataGeneration, PartitionSpec};
 
 use crate::shell::{HostEvent, HostMailbox};
@@ -28,6 +28,8 @@ pub(crate) struct Replicas {
     /// Those that were removed from this node, and are never to be made again (R8).
     removed: RwLock<BTreeSet<GroupId>>,
     hosts: RwLock<Vec<HostMailbox>>,
+    /// The states of the groups, as their hosts last told.
+    states: RwLock<BTreeMap<GroupId, GroupStatus>>,
 }
 
 impl Replicas {
@@ -105,11 +107,26 @@ impl Replicas {
         }
     }
 
+    /// What a host tells of its groups.
+    pub(crate) fn set_states(&self, states: impl Iterator<Item = (GroupId, GroupStatus)>) {
+        self.states.write().unwrap_or_else(PoisonError::into_inner).extend(states);
+    }
+
+    /// The state of a group, as its host last told.
+    pub(crate) fn state(&self, group: GroupId) -> Option<GroupStatus> {
+        self.states.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
+    }
+
     /// How many replicas lead.
     pub(crate) fn led_by(&self, node: stator_consensus::NodeId) -> usize {
         let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
         running.values().filter(|replica| replica.view.leader() == Some(node)).count()
     }
+}
+
+/// A snapshot for a follower did not arrive.
+pub(crate) const fn snapshot_failed(group: GroupId, to: stator_consensus::ReplicaId) -> HostEvent {
+    Event::SnapshotSent { group, to, arrived: false }
 }
 
 /// Leadership of a group is to move elsewhere.

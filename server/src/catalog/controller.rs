@@ -99,7 +99,7 @@ async fn ensure(node: &Inner, to: NodeId, table: &TableRecord, partitions: &[&Pa
             match &node.peers {
                 Some(peers) => {
                     let spec = crate::wire::to_replica_spec(table, partition, to);
-                    let ask = async |mut client: crate::peers::Client| {
+                    let ask = |mut client: crate::peers::Client| async move {
                         client.ensure_replica(wire::EnsureReplicaRequest { spec: Some(spec) }).await
                     };
                     peers.ask(to, CALL_TIMEOUT, ask).await.map(|_| ()).map_err(|why| why.to_string())
@@ -151,7 +151,9 @@ async fn remove_replicas(
                     group: partition.group.0,
                     replica_id: member.replica.0,
                 };
-                let ask = async |mut client: crate::peers::Client| client.remove_replica(request).await;
+                let ask = |mut client: crate::peers::Client| async move {
+                    client.remove_replica(request).await
+                };
                 peers.ask(at, CALL_TIMEOUT, ask).await.map(|_| ())
             } else {
                 Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stator_model::api::{self, Operation};
-use stator_model::{Error, Request, Result};
+use stator_model::{Error, Result};
 use stator_proto::metadata::{DETAIL_BYTES_MAX, REQUEST_ID};
 use stator_proto::operation::WireOperation;
 use stator_proto::status::{DETAIL_BYTES_DEFAULT, to_status};
@@ -16,7 +16,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
-use crate::metrics::{Outcome, RequestKind};
 use crate::node::Inner;
 use crate::serve::CallContext;
 
@@ -44,16 +43,12 @@ impl ClientDoor {
         let cx = self.context(&metadata);
         let answer = async {
             let request = O::try_from(message)?;
-            self.call::<O>(request, &cx).await
+            call(&self.node, request, &cx).await
         };
         match answer.await {
             Ok(answer) => Ok(Response::new(answer.into())),
             Err(error) => Err(to_status(&error, None, detail_bytes_max(&metadata))),
         }
-    }
-
-    async fn call<O: WireOperation>(&self, request: O, cx: &CallContext) -> Result<O::Answer> {
-        call(&self.node, request, cx).await
     }
 
     /// Who asks, and for how long.
@@ -63,20 +58,10 @@ impl ClientDoor {
     }
 }
 
-/// Answers a request, and counts it.
-async fn call<O: Operation>(node: &Arc<Inner>, request: O, cx: &CallContext) -> Result<O::Answer> {
-    let request: Request = request.into();
-    let kind = RequestKind::of(&request);
-    let counted = node.metrics.request(kind);
-    let answer = match node.admit() {
-        // A caller that goes away must not leave half of something behind: what was begun goes on without it.
-        Ok(_permit) => node.call(request, cx).await,
-        Err(error) => Err(error),
-    };
-    let outcome = Outcome::of(&answer);
-    let took = counted.end(outcome);
-    node.slow_log.ended(&cx.request_id, kind, outcome, took);
-    O::answer(answer?).ok_or_else(|| Error::internal("another operation was answered"))
+/// Answers a request of one operation.
+async fn call<O: Operation>(node: &Inner, request: O, cx: &CallContext) -> Result<O::Answer> {
+    let answer = node.answer(request.into(), cx).await?;
+    O::answer(answer).ok_or_else(|| Error::internal("another operation was answered"))
 }
 
 /// The deadline that came with a call, as gRPC writes it: digits and a unit.

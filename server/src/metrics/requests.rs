@@ -135,6 +135,8 @@ impl Outcome {
             | ErrorKind::LimitExceeded
             | ErrorKind::ItemCollectionSizeLimitExceeded
             | ErrorKind::UnknownOperation => Self::Refused,
+            // A kind that was added to the model and not yet here.
+            _ => Self::Fault,
         }
     }
 }

@@ -185,7 +185,8 @@ impl Inner {
                 id
             }
         };
-        let members = &self.catalog_table().partitions()[0].members;
+        let catalog = self.catalog_table();
+        let members = &catalog.partitions()[0].members;
         let catalog_nodes = members.iter().filter_map(|member| {
             let address = if member.node == self.own {
                 Some(self.address.clone())

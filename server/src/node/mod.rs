@@ -22,19 +22,21 @@ use stator_consensus::{GroupId, NodeId};
 use stator_model::{Answer, Request, Result};
 use stator_storage::engine::Engine;
 use stator_storage::log::Log;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::watch::Sender;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::catalog::records::CATALOG_GROUP;
 use crate::clock::Clock;
 use crate::config::NodeConfig;
 use crate::dir::DataDir;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Outcome, RequestKind};
 use crate::peers::Peers;
 use crate::replicas::{Replicas, hand_over};
 use crate::serve::CallContext;
 use crate::shell::HostMailbox;
 use crate::shell::apply::ApplyMailbox;
 use crate::tables::{Table, Tables};
+use crate::telemetry::{RequestIds, SlowLog};
 
 pub use self::start::{Sockets, StartError};
 
@@ -71,10 +73,14 @@ pub(crate) struct Inner {
     request_counter: AtomicU64,
     joined: AtomicBool,
     incarnation: u64,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) slow_log: SlowLog,
+    /// Requests being worked on: so many, and no more.
+    in_flight: Arc<Semaphore>,
     _scratch: Option<tempfile::TempDir>,
     /// Why the node cannot go on, once that is so.
-    fatal: Arc<watch::Sender<Option<String>>>,
-    stop: watch::Sender<bool>,
+    fatal: Arc<Sender<Option<String>>>,
+    stop: Sender<bool>,
 }
 
 /// A running node.
@@ -121,6 +127,31 @@ impl Inner {
         let timeout = timeout.unwrap_or(self.config.request_timeout);
         let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
         CallContext::new(request_id, self.clock.monotonic_ns().saturating_add(timeout_ns))
+    }
+
+    /// Answers a request, within the node's bounds, and counts it.
+    pub(crate) async fn answer(&self, request: Request, cx: &CallContext) -> Result<Answer> {
+        let kind = RequestKind::of(&request);
+        let counted = self.metrics.request(kind);
+        let answer = match self.admit() {
+            Ok(_permit) => self.call(request, cx).await,
+            Err(error) => Err(error),
+        };
+        let outcome = Outcome::of(&answer);
+        let took = counted.end(outcome);
+        self.slow_log.ended(&cx.request_id, kind, "", outcome, took);
+        answer
+    }
+
+    /// Leave to work on one more request.
+    ///
+    /// # Errors
+    /// `ThrottlingException`, at once, if as many are being worked on as may be.
+    fn admit(&self) -> Result<OwnedSemaphorePermit> {
+        self.in_flight.clone().try_acquire_owned().map_err(|_| {
+            self.metrics.throttled();
+            crate::serve::throttled()
+        })
     }
 
     /// Resolves once the node is stopping.
@@ -178,12 +209,7 @@ impl Node {
         timeout: Option<Duration>,
     ) -> Result<Answer> {
         let cx = self.inner.context(request_id, timeout);
-        let operation = request.operation();
-        let begun_ns = self.inner.clock.monotonic_ns();
-        let answer = self.inner.call(request, &cx).await;
-        let took = Duration::from_nanos(self.inner.clock.monotonic_ns().saturating_sub(begun_ns));
-        self.inner.metrics.request(operation, answer.as_ref().err(), took);
-        answer
+        self.inner.answer(request, &cx).await
     }
 
     /// The node's id in its cluster.

@@ -52,7 +52,9 @@ pub(crate) fn open(config: &NodeConfig, dir: Option<&DataDir>, salt: u64) -> Res
         }
     };
     let engine = believed(engine)?;
-    let (log, recovery) = Log::open(Arc::new(RealDisk::open(&log_dir)?), options)?;
+    let opening = |error| Error::io(format!("opening {}", log_dir.display()), &error);
+    let disk = RealDisk::open(&log_dir).map_err(opening)?;
+    let (log, recovery) = Log::open(Arc::new(disk), &options)?;
     Ok(Stores { log: Arc::new(log), recovery, engine, scratch })
 }
 

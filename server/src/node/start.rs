@@ -20,11 +20,12 @@ use crate::dir::{CatalogMember, DataDir, Mode};
 use crate::mailbox::mailbox;
 use crate::metrics::Metrics;
 use crate::peers::{Introduction, Peers};
-use crate::replicas::Replicas;
+use crate::replicas::{Replicas, snapshot_failed};
 use crate::shell::apply::{ApplyMailbox, ApplyShell};
 use crate::shell::flush::FlushShell;
 use crate::shell::host::{HostShell, Outbound};
 use crate::tables::{Table, Tables};
+use crate::telemetry::{RequestIds, SlowLog};
 
 /// Requests and messages that may wait for one host.
 const HOST_WAITING_MAX: usize = 64 * 1024;
@@ -133,6 +134,7 @@ impl Node {
     ) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(RealClock);
         let incarnation = dir.as_ref().map_or_else(entropy, |dir| dir.identity().incarnation);
+        let starts = dir.as_ref().map_or(1, |dir| dir.identity().starts);
         let (stores, census, config, dir) = tokio::task::spawn_blocking(move || {
             let stores = open(&config, dir.as_ref(), incarnation)?;
             let census = census(stores.engine.as_ref(), &stores.recovery)?;
@@ -143,7 +145,7 @@ impl Node {
         .map_err(refused)?;
 
         let replicas = Arc::new(Replicas::default());
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(1, clock.wall_ms()));
         let fatal = Arc::new(watch::channel(None).0);
         let peers = sockets.is_some().then(|| {
             let (on_drop, on_snapshot) = (replicas.clone(), replicas.clone());
@@ -151,7 +153,7 @@ impl Node {
                 Introduction { node: standing.own, incarnation },
                 standing.cluster_id.clone(),
                 Box::new(move |node| on_drop.tell_hosts(|| Event::Unreachable(node))),
-                Box::new(move |group| on_snapshot.snapshot_wanted(group)),
+                Box::new(move |group, to| on_snapshot.tell(group, snapshot_failed(group, to))),
                 tokio::runtime::Handle::current(),
             )
         });
@@ -205,6 +207,9 @@ impl Node {
             request_counter: AtomicU64::new(0),
             joined: AtomicBool::new(false),
             incarnation,
+            request_ids: RequestIds::new(incarnation, starts),
+            slow_log: SlowLog::new(config.slow_request),
+            in_flight: Arc::new(Semaphore::new(config.max_in_flight_requests)),
             fatal,
             stop: watch::channel(false).0,
             _scratch: stores.scratch,
@@ -332,6 +337,7 @@ struct Nobody;
 impl Outbound for Nobody {
     fn send(&self, _: NodeId, _: stator_consensus::PeerMessage) {}
     fn ping(&self, _: NodeId) {}
+    fn send_snapshot(&self, _: NodeId, _: stator_consensus::PeerMessage) {}
     fn snapshot_wanted(&self, _: GroupId) {}
 }
 

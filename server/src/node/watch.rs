@@ -75,7 +75,7 @@ impl Inner {
         let Some(peers) = &self.peers else {
             return Err(CallFailure::NotSent("this node has no peers".into()));
         };
-        let ask = async |mut client: crate::peers::Client| {
+        let ask = |mut client: crate::peers::Client| async move {
             client.replica_status(wire::ReplicaStatusRequest::default()).await
         };
         Ok(peers.ask(at, timeout, ask).await?.groups)
@@ -214,7 +214,7 @@ impl Inner {
         let leads = replicas.iter().filter(|replica| replica.view.leader() == Some(self.own)).count();
         self.metrics.groups(GroupCounts {
             replicas: replicas.len() as u64,
-            leads: leads as u64,
+            leading: leads as u64,
             ..GroupCounts::default()
         });
         self.metrics.log(&self.log.stats(), self.config.log_budget.bytes());

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use stator_consensus::{GroupId, NodeId, PeerMessage};
+use stator_consensus::{GroupId, NodeId, PeerMessage, ReplicaId};
 use stator_proto::metadata::MESSAGE_BYTES_MAX;
 use stator_proto::peer::v1 as wire;
 use stator_proto::peer::v1::peer_client::PeerClient;
@@ -62,8 +62,8 @@ pub(crate) struct Peers {
     expected: RwLock<BTreeMap<NodeId, u64>>,
     /// Tells the hosts that messages to a node were dropped.
     unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
-    /// Starts the sending of a snapshot to those who need one.
-    snapshots: Box<dyn Fn(GroupId) + Send + Sync>,
+    /// Tells the hosts that a snapshot did not arrive.
+    snapshots: Box<dyn Fn(GroupId, ReplicaId) + Send + Sync>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -79,7 +79,7 @@ impl Peers {
         own: Introduction,
         cluster_id: Option<String>,
         unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
-        snapshots: Box<dyn Fn(GroupId) + Send + Sync>,
+        snapshots: Box<dyn Fn(GroupId, ReplicaId) + Send + Sync>,
         runtime: tokio::runtime::Handle,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -198,12 +198,15 @@ impl Peers {
     ///
     /// # Errors
     /// Whether the request was sent at all.
-    pub(crate) async fn ask<T>(
+    pub(crate) async fn ask<T, F>(
         &self,
         node: NodeId,
         timeout: Duration,
-        ask: impl AsyncFnOnce(Client) -> Result<tonic::Response<T>, tonic::Status>,
-    ) -> Result<T, CallFailure> {
+        ask: impl FnOnce(Client) -> F + Send,
+    ) -> Result<T, CallFailure>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>> + Send,
+    {
         let client = match tokio::time::timeout(timeout, self.client(node)).await {
             Ok(client) => client?,
             Err(_) => return Err(CallFailure::NotSent("no connection in time".into())),
@@ -234,7 +237,8 @@ impl Peers {
         request: wire::ForwardRequest,
         timeout: Duration,
     ) -> Result<wire::ForwardResponse, CallFailure> {
-        self.ask(node, timeout, async |mut client: Client| client.forward(request).await).await
+        let ask = |mut client: Client| async move { client.forward(request).await };
+        self.ask(node, timeout, ask).await
     }
 }
 
@@ -273,7 +277,11 @@ impl Outbound for Peers {
         }
     }
 
+    fn send_snapshot(&self, _node: NodeId, message: PeerMessage) {
+        (self.snapshots)(message.group, message.to);
+    }
+
     fn snapshot_wanted(&self, group: GroupId) {
-        (self.snapshots)(group);
+        tracing::warn!(group = group.0, "a follower needs a snapshot, and snapshots are not sent yet");
     }
 }

@@ -2,6 +2,7 @@
 //! asked again.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 
 use futures::future::join_all;
 use stator_model::api::{
@@ -97,12 +98,9 @@ impl Inner {
             let attempt = match self.way_to_read(&mut attempts, partition, freshness) {
                 Way::Here(replica) => {
                     let engine = self.engine.as_ref();
-                    self.read_here(&replica, freshness, cx, async || {
-                        let mut found = Vec::new();
-                        for key in &prepared.keys {
-                            found.push(get(engine, &replica.spec, key)?);
-                        }
-                        Ok(found)
+                    self.read_here(&replica, freshness, cx, || {
+                        let gets = prepared.keys.iter().map(|key| get(engine, &replica.spec, key));
+                        ready(gets.collect::<Result<Vec<_>, _>>())
                     })
                     .await
                     .then(|found| fitting(&prepared, share, found))
@@ -111,7 +109,7 @@ impl Inner {
                     let part = BatchGetItem {
                         request_items: [(name.to_owned(), share.clone())].into(),
                     };
-                    let answer = self.forward(node, partition, table, part.into(), cx).await;
+                    let answer = self.forward(node, partition, part.into(), cx).await;
                     unwrap::<BatchGetItem>(answer).then(|mut answer| {
                         let left = answer.unprocessed_keys.remove(name);
                         Ok((
@@ -200,7 +198,7 @@ impl Inner {
                     let part = BatchWriteItem {
                         request_items: [(name.to_owned(), writes.to_vec())].into(),
                     };
-                    let answer = self.forward(node, partition, table, part.into(), cx).await;
+                    let answer = self.forward(node, partition, part.into(), cx).await;
                     unwrap::<BatchWriteItem>(answer)
                         .then(|mut answer| Ok(answer.unprocessed_items.remove(name).unwrap_or_default()))
                 }

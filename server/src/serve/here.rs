@@ -64,12 +64,12 @@ impl Inner {
     }
 
     /// Reads from the engine of this node, as fresh as it has to be.
-    pub(crate) async fn read_here<T>(
+    pub(crate) async fn read_here<T, F: Future<Output = Result<T, ReadError>> + Send>(
         &self,
         replica: &Replica,
         freshness: Freshness,
         cx: &CallContext,
-        mut read: impl AsyncFnMut() -> Result<T, ReadError>,
+        read: impl Fn() -> F + Send + Sync,
     ) -> Attempt<T> {
         for _ in 0..READ_ATTEMPTS {
             let leased = match freshness {

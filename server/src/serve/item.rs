@@ -1,5 +1,7 @@
 //! PutItem, UpdateItem, DeleteItem and GetItem.
 
+use std::future::ready;
+
 use stator_model::api::{
     DeleteItem, DeleteItemAnswer, GetItem, GetItemAnswer, Operation, PutItem, PutItemAnswer,
     UpdateItem, UpdateItemAnswer,
@@ -67,7 +69,7 @@ impl Inner {
                 }
                 Way::There(node) => {
                     let request = request.clone().into();
-                    unwrap::<R>(self.forward(node, partition, &table, request, cx).await)
+                    unwrap::<R>(self.forward(node, partition, request, cx).await)
                 }
                 Way::Nowhere => Attempt::NotHere(None),
             };
@@ -93,15 +95,15 @@ impl Inner {
                 Way::Here(replica) => {
                     let engine = self.engine.as_ref();
                     let found = self
-                        .read_here(&replica, freshness, cx, async || {
-                            get(engine, &replica.spec, &prepared.key)
+                        .read_here(&replica, freshness, cx, || {
+                            ready(get(engine, &replica.spec, &prepared.key))
                         })
                         .await;
                     found.then(|found| prepared.answer(found))
                 }
                 Way::There(node) => {
                     let request = request.clone().into();
-                    unwrap::<GetItem>(self.forward(node, partition, &table, request, cx).await)
+                    unwrap::<GetItem>(self.forward(node, partition, request, cx).await)
                 }
                 Way::Nowhere => Attempt::NotHere(None),
             };

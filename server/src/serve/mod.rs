@@ -11,6 +11,8 @@ mod pages;
 mod route;
 mod tables;
 
+pub(crate) use self::here::throttled;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,11 +27,11 @@ pub(crate) fn unavailable(why: &str) -> Error {
 
 /// How a request came in, and how long it may take.
 #[derive(Clone, Debug)]
-pub struct CallContext {
+pub(crate) struct CallContext {
     /// The caller's name for the request, or one made here; for logs.
-    pub request_id: Arc<str>,
+    pub(crate) request_id: Arc<str>,
     /// When it is too late, by the node's monotonic clock, in nanoseconds.
-    pub deadline_ns: u64,
+    pub(crate) deadline_ns: u64,
     /// The partition that another node has sent it on for; such a request goes no further.
     pub(crate) target: Option<Target>,
     /// Whether the request is the node's own, for the catalog's table.
@@ -45,7 +47,7 @@ pub(crate) struct Target {
 impl CallContext {
     /// A client's request.
     #[must_use]
-    pub fn new(request_id: Arc<str>, deadline_ns: u64) -> Self {
+    pub(crate) fn new(request_id: Arc<str>, deadline_ns: u64) -> Self {
         Self { request_id, deadline_ns, target: None, of_catalog: false }
     }
 

@@ -31,19 +31,18 @@ impl Inner {
             let attempt = match self.way_to_read(&mut attempts, partition, freshness) {
                 Way::Here(replica) => {
                     let page = self
-                        .read_here(&replica, freshness, cx, async || {
+                        .read_here(&replica, freshness, cx, || {
                             let (engine, spec) = (self.engine.clone(), replica.spec.clone());
                             let prepared = prepared.clone();
                             let mut expired = self.expiry(cx);
                             self.pooled(move || query(engine.as_ref(), &spec, &prepared, &mut expired))
-                                .await
                         })
                         .await;
                     page.then(|page| Ok(QueryAnswer::from(page)))
                 }
                 Way::There(node) => {
                     let request = request.clone().into();
-                    unwrap::<Query>(self.forward(node, partition, &table, request, cx).await)
+                    unwrap::<Query>(self.forward(node, partition, request, cx).await)
                 }
                 Way::Nowhere => Attempt::NotHere(None),
             };
@@ -107,7 +106,7 @@ impl Inner {
             let attempt = match self.way_to_read(&mut attempts, partition, freshness) {
                 Way::Here(replica) => {
                     let page = self
-                        .read_here(&replica, freshness, cx, async || {
+                        .read_here(&replica, freshness, cx, || {
                             let (engine, spec) = (self.engine.clone(), replica.spec.clone());
                             let prepared = prepared.clone();
                             let mut expired = self.expiry(cx);
@@ -117,14 +116,13 @@ impl Inner {
                                     scan(engine.as_ref(), &spec, &prepared, &mut page, &mut expired)?;
                                 Ok(page.finish(stop == Stop::Expired)?)
                             })
-                            .await
                         })
                         .await;
                     page.then(|page| Ok(ScanAnswer::from(page)))
                 }
                 Way::There(node) => {
                     let request = request.clone().into();
-                    unwrap::<Scan>(self.forward(node, partition, table, request, cx).await)
+                    unwrap::<Scan>(self.forward(node, partition, request, cx).await)
                 }
                 Way::Nowhere => Attempt::NotHere(None),
             };

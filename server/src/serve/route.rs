@@ -216,7 +216,6 @@ impl Inner {
         &self,
         to: NodeId,
         partition: &PartitionRecord,
-        table: &Table,
         request: Request,
         cx: &CallContext,
     ) -> Attempt<Answer> {

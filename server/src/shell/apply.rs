@@ -103,13 +103,9 @@ impl ApplyShell {
             }
             ApplyEvent::Install(job) => {
                 let Some(replica) = replicas.get_mut(&job.group) else { return };
-                match self.replicas.install_snapshot(&mut replica.applier, &job) {
-                    Ok(()) => {
-                        replica.applied = job.index;
-                        self.applied(job.group, job.index);
-                    }
-                    Err(error) => self.fail(replicas, job.group, &error),
-                }
+                let group = job.group;
+                let what = "a snapshot is to be installed, and this version cannot";
+                self.fail(replicas, group, &Error::Engine(what.to_owned()));
             }
         }
     }

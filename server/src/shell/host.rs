@@ -16,12 +16,17 @@ use crate::mailbox::{Drained, Inbox};
 use crate::metrics::Metrics;
 use crate::replicas::Replicas;
 
+/// How often a host tells the states of its groups, in nanoseconds.
+const STATES_EVERY_NS: u64 = 500_000_000;
+
 /// Where a host's messages go: never waits, drops what has no room and says so with [`Event::Unreachable`].
 pub(crate) trait Outbound: Send + Sync + 'static {
     /// Sends a message to a node.
     fn send(&self, node: NodeId, message: PeerMessage);
     /// Gives a node a sign of life.
     fn ping(&self, node: NodeId);
+    /// Sends a snapshot's chunks, and behind them the message that announces it.
+    fn send_snapshot(&self, node: NodeId, message: PeerMessage);
     /// A group's follower needs a snapshot.
     fn snapshot_wanted(&self, group: GroupId);
 }
@@ -69,6 +74,7 @@ impl HostShell {
         );
         let mut events = Vec::new();
         let mut next_tick_ns = self.clock.monotonic_ns() + tick_ns;
+        let mut next_states_ns = 0;
         loop {
             let wait_ns = next_tick_ns.saturating_sub(self.clock.monotonic_ns());
             let drained = self.inbox.drain(&mut events, Some(Duration::from_nanos(wait_ns)));
@@ -82,6 +88,10 @@ impl HostShell {
             if drained == Drained::Closed {
                 return;
             }
+            if now_ns >= next_states_ns {
+                next_states_ns = now_ns + STATES_EVERY_NS;
+                self.replicas.set_states(host.statuses());
+            }
             if !events.is_empty() {
                 let effects = host.turn(now_ns, self.clock.wall_ms(), events.drain(..));
                 self.carry_out(effects);
@@ -94,7 +104,7 @@ impl HostShell {
         // The leader's messages leave while its own write is under way.
         for (node, message) in effects.send {
             if message.class == Class::Snapshot {
-                self.replicas.snapshot_ready(node, message);
+                self.outbound.send_snapshot(node, message);
             } else {
                 self.outbound.send(node, message);
             }
@@ -126,7 +136,7 @@ impl HostShell {
     fn write_log(&self, turn: u64, records: Vec<stator_storage::log::Record>) {
         let mailbox = self.mailbox.clone();
         let fatal = self.fatal.clone();
-        let appended = self.log.append(records, move |result| match result {
+        let appended = self.log.append(&records, move |result| match result {
             Ok(()) => {
                 mailbox.push(Event::Persisted { turn });
             }

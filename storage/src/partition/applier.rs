@@ -66,6 +66,12 @@ impl PartitionApplier {
         Arc::clone(&self.generation)
     }
 
+    /// Closes the range to readers: the engine is about to lose batches, because it is opened again. It is open again once the
+    /// replica has applied what it had applied before.
+    pub fn suspend_reads(&self) {
+        self.generation.close();
+    }
+
     /// What the engine holds beside the items now.
     ///
     /// # Errors

@@ -1,0 +1,181 @@
+//! A database in the process: a node alone, with no sockets, behind the same client.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use stator_client::{CallOptions, Client, Transport};
+use stator_model::error::Applied;
+use stator_model::{Answer, Error, ErrorKind, Request};
+use stator_server::Node;
+use stator_server::config::{EngineName, NodeConfig};
+
+/// How long an opened database may take until it serves.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Opens the database in a directory, which is made if there is none. Needs a tokio runtime; [`crate::blocking`] brings its own.
+///
+/// # Errors
+/// Why the directory cannot be used, in one line: it is another program's, a cluster's node's, of another engine, or in use.
+pub async fn open(path: impl AsRef<Path>) -> Result<Database, OpenError> {
+    OpenOptions::new().open(path).await
+}
+
+/// Opens an empty database in memory. It is gone when it is closed.
+///
+/// # Errors
+/// What keeps a node from starting: no thread, no temporary directory for its log.
+pub async fn in_memory() -> Result<Database, OpenError> {
+    OpenOptions::new().in_memory().await
+}
+
+/// Why a database could not be opened. One line, for people.
+#[derive(Debug)]
+pub struct OpenError(String);
+
+impl OpenError {
+    pub(crate) fn new(why: &str) -> Self {
+        Self(why.to_owned())
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// How to open a database.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), stator::OpenError> {
+/// let database = stator::OpenOptions::new().memory_bytes(1 << 30).open("./data").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    config: NodeConfig,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        // A database in a process begins with one partition: there is one node to spread over.
+        Self { config: NodeConfig { table_partitions: 1, ..NodeConfig::default() } }
+    }
+}
+
+impl OpenOptions {
+    /// The defaults: `fjall`, 512 MiB, one partition to a table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The memory to keep to, in bytes; at least 128 MiB.
+    #[must_use]
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.config.memory = stator_server::config::ByteSize::new(bytes);
+        self
+    }
+
+    /// The engine: `fjall` or `sled`, as this build has them. A directory keeps the one that it was made with.
+    ///
+    /// # Errors
+    /// If there is no engine of that name.
+    pub fn engine(mut self, name: &str) -> Result<Self, OpenError> {
+        self.config.engine = match name {
+            "fjall" => EngineName::Fjall,
+            "sled" => EngineName::Sled,
+            other => return Err(OpenError(format!("engine = \"{other}\" is not allowed: fjall or sled"))),
+        };
+        Ok(self)
+    }
+
+    /// The partitions that a new table has unless its creator says otherwise.
+    #[must_use]
+    pub const fn table_partitions(mut self, partitions: u32) -> Self {
+        self.config.table_partitions = partitions;
+        self
+    }
+
+    /// Opens the database in a directory.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub async fn open(mut self, path: impl AsRef<Path>) -> Result<Database, OpenError> {
+        self.config.data_dir = PathBuf::from(path.as_ref());
+        self.start(false).await
+    }
+
+    /// Opens an empty database in memory.
+    ///
+    /// # Errors
+    /// As [`in_memory`].
+    pub async fn in_memory(self) -> Result<Database, OpenError> {
+        self.start(true).await
+    }
+
+    async fn start(self, in_memory: bool) -> Result<Database, OpenError> {
+        self.config.validate().map_err(|error| OpenError(error.to_string()))?;
+        let node = Node::embedded(self.config, in_memory).await;
+        let node = Arc::new(node.map_err(|error| OpenError(error.to_string()))?);
+        if let Err(reasons) = node.wait_ready(READY_TIMEOUT).await {
+            return Err(OpenError(reasons.join("; ")));
+        }
+        Ok(Database { client: Client::new(InProcess(node.clone())), node })
+    }
+}
+
+/// An open database. Dropping it stops it at once; [`Database::close`] stops it in good order. Either way nothing that was answered
+/// is lost.
+pub struct Database {
+    client: Client,
+    node: Arc<Node>,
+}
+
+impl Database {
+    /// A client of this database: the same type that speaks to a cluster. Cheap to clone.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Stops the database: it makes durable what the next opening would otherwise replay from the log. Clients that are still
+    /// about keep it open.
+    pub async fn close(self) {
+        drop(self.client);
+        if let Ok(node) = Arc::try_unwrap(self.node) {
+            node.shutdown().await;
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").finish_non_exhaustive()
+    }
+}
+
+/// The transport of a client in the node's own process: a call.
+struct InProcess(Arc<Node>);
+
+impl Transport for InProcess {
+    fn call(&self, request: Request, options: CallOptions) -> BoxFuture<'_, Result<Answer, Error>> {
+        let node = self.0.clone();
+        async move {
+            let left = options.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let what = "The time given for the request is over";
+                return Err(Error::new(ErrorKind::DeadlineExceeded, what).with_applied(Applied::No));
+            }
+            node.call(request, options.request_id, Some(left)).await
+        }
+        .boxed()
+    }
+}

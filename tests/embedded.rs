@@ -1,0 +1,25 @@
+//! The database in the process, end to end.
+use stator::{AttributeValue, KeyType};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_is_read_after_the_directory_is_opened_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("data");
+    {
+        let database = stator::open(&path).await.expect("opens");
+        let client = database.client();
+        client.create_table().table_name("music").partition_key("artist", KeyType::S).send().await.expect("created");
+        client.wait_until_active("music").await.expect("active");
+        for n in 0..100 {
+            client.put_item().table_name("music").item("artist", AttributeValue::from(format!("a{n}"))).item("n", AttributeValue::from(n)).send().await.expect("put");
+        }
+        drop(client);
+        database.close().await;
+    }
+    let database = stator::open(&path).await.expect("opens again");
+    let client = database.client();
+    for n in 0..100 {
+        let found = client.get_item().table_name("music").key("artist", AttributeValue::from(format!("a{n}"))).send().await.expect("got");
+        assert_eq!(found.item().and_then(|item| item.get("n")), Some(&AttributeValue::from(n)));
+    }
+}
