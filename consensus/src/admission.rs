@@ -7,10 +7,11 @@
 
 use bytes::Bytes;
 use protobuf::Message as _;
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{EntryType, Message, MessageType};
+use raft::{Raft, StateRole};
 
 use crate::store::Store;
-use crate::types::{Class, GroupSpec, PeerMessage};
+use crate::types::{Class, GroupSpec, PeerMessage, ReplicaId};
 
 /// No index or term of a correct replica gets near this; what does would overflow arithmetic inside raft-rs.
 const NUMBER_MAX: u64 = 1 << 62;
@@ -18,25 +19,20 @@ const NUMBER_MAX: u64 = 1 << 62;
 /// What raft-rs puts in the context of vote requests that a leadership transfer causes.
 const CAMPAIGN_TRANSFER: &[u8] = b"CampaignTransfer";
 
-/// What of a group's state a message is checked against.
-pub(crate) struct Standing<'a> {
-    pub(crate) spec: &'a GroupSpec,
-    pub(crate) store: &'a Store,
-    /// Including what raft-rs has not handed out yet.
-    pub(crate) last_index: u64,
-    pub(crate) committed: u64,
-    pub(crate) term: u64,
-    pub(crate) leader: u64,
-}
+type Checked = Result<(), &'static str>;
 
 /// Decodes and checks a message. The error says what is wrong with it.
-pub(crate) fn admit(peer: &PeerMessage, standing: &Standing<'_>) -> Result<Message, &'static str> {
+pub(crate) fn admit(
+    peer: &PeerMessage,
+    spec: &GroupSpec,
+    raft: &Raft<Store>,
+) -> Result<Message, &'static str> {
     let mut message = Message::default();
     message.merge_from_bytes(&peer.payload).map_err(|_| "it is not a Raft message")?;
-    if message.from != peer.from.0 || message.to != standing.spec.replica.0 {
+    if message.from != peer.from.0 || message.to != spec.replica.0 || peer.to != spec.replica {
         return Err("its sender or receiver is not who carried it");
     }
-    if standing.spec.node_of(peer.from).is_none() || peer.from == standing.spec.replica {
+    if spec.node_of(peer.from).is_none() || peer.from == spec.replica {
         return Err("its sender is not another member of the group");
     }
     let numbers = [
@@ -51,41 +47,31 @@ pub(crate) fn admit(peer: &PeerMessage, standing: &Standing<'_>) -> Result<Messa
     if message.term == 0 || numbers.iter().any(|number| *number > NUMBER_MAX) {
         return Err("a number in it is out of bounds");
     }
+    if !message.entries.is_empty() && message.get_msg_type() != MessageType::MsgAppend {
+        return Err("it carries entries that its kind does not have");
+    }
     match message.get_msg_type() {
-        MessageType::MsgAppend => append(&message, standing)?,
-        MessageType::MsgHeartbeat if message.commit > standing.last_index => {
-            return Err("its commit is beyond the log");
+        MessageType::MsgAppend => append(&message, raft)?,
+        MessageType::MsgHeartbeat => heartbeat(&message, raft)?,
+        MessageType::MsgSnapshot => snapshot(&message, spec, raft)?,
+        MessageType::MsgAppendResponse => append_response(&message, raft)?,
+        MessageType::MsgRequestVoteResponse => vote(&message, raft)?,
+        MessageType::MsgTimeoutNow => {
+            if message.term != raft.term || message.from != raft.leader_id {
+                return Err("it is not this term's leader's");
+            }
         }
-        MessageType::MsgAppendResponse
-            if message.request_snapshot != 0
-                || (!message.reject && message.index > standing.last_index) =>
-        {
-            return Err("it acknowledges what was never sent");
-        }
-        MessageType::MsgTimeoutNow
-            if message.term != standing.term || message.from != standing.leader =>
-        {
-            return Err("it is not this term's leader's");
-        }
-        MessageType::MsgSnapshot => snapshot(&message, standing)?,
-        MessageType::MsgHeartbeat
-        | MessageType::MsgAppendResponse
-        | MessageType::MsgTimeoutNow
-        | MessageType::MsgHeartbeatResponse
+        MessageType::MsgHeartbeatResponse
         | MessageType::MsgRequestVote
-        | MessageType::MsgRequestVoteResponse
         | MessageType::MsgRequestPreVote
         | MessageType::MsgRequestPreVoteResponse => {}
         _ => return Err("its kind is not taken from peers"),
-    }
-    if !message.entries.is_empty() && message.get_msg_type() != MessageType::MsgAppend {
-        return Err("it carries entries that its kind does not have");
     }
     Ok(message)
 }
 
 /// Entries must follow each other, and may not contradict what is committed here.
-fn append(message: &Message, standing: &Standing<'_>) -> Result<(), &'static str> {
+fn append(message: &Message, raft: &Raft<Store>) -> Checked {
     let mut term = message.log_term;
     for (expected, entry) in (message.index + 1..).zip(message.entries.iter()) {
         if entry.index != expected {
@@ -94,36 +80,85 @@ fn append(message: &Message, standing: &Standing<'_>) -> Result<(), &'static str
         if entry.term < term || entry.term > message.term {
             return Err("the terms of its entries are out of order");
         }
-        term = entry.term;
-        if entry.index <= standing.committed
-            && standing.store.term_of(entry.index).is_some_and(|known| known != entry.term)
-        {
-            return Err("it contradicts what is committed");
+        if entry.get_entry_type() != EntryType::EntryNormal {
+            return Err("the kind of an entry in it is not known here");
         }
+        term = entry.term;
+        contradicts(raft, entry.index, entry.term)?;
     }
     Ok(())
 }
 
-fn snapshot(message: &Message, standing: &Standing<'_>) -> Result<(), &'static str> {
+/// What is committed here is committed everywhere.
+fn contradicts(raft: &Raft<Store>, index: u64, term: u64) -> Checked {
+    let log = &raft.raft_log;
+    // Below the truncation mark the term is no longer known.
+    let known = (log.first_index() - 1..=log.committed).contains(&index);
+    if known && log.term(index).is_ok_and(|ours| ours != term) {
+        return Err("it contradicts what is committed");
+    }
+    Ok(())
+}
+
+fn heartbeat(message: &Message, raft: &Raft<Store>) -> Checked {
+    // Of a former term it is answered and not looked at.
+    if message.term >= raft.term && message.commit > raft.raft_log.last_index() {
+        return Err("its commit is beyond the log");
+    }
+    Ok(())
+}
+
+fn append_response(message: &Message, raft: &Raft<Store>) -> Checked {
+    if message.request_snapshot != 0 {
+        return Err("it asks for a snapshot, which no replica does");
+    }
+    let is_mine = message.term == raft.term && raft.state == StateRole::Leader;
+    if is_mine && !message.reject && message.index > raft.raft_log.last_index() {
+        return Err("it acknowledges what was never sent");
+    }
+    Ok(())
+}
+
+/// Requests for votes leave only once all entries are synced, so an answer cannot come before that; raft-rs asserts it.
+fn vote(message: &Message, raft: &Raft<Store>) -> Checked {
+    let log = &raft.raft_log;
+    let is_mine = message.term == raft.term && raft.state == StateRole::Candidate;
+    if is_mine && log.persisted != log.last_index() {
+        return Err("it answers what was never asked");
+    }
+    Ok(())
+}
+
+fn snapshot(message: &Message, spec: &GroupSpec, raft: &Raft<Store>) -> Checked {
     let metadata = message.get_snapshot().get_metadata();
-    let mut voters = metadata.get_conf_state().get_voters().to_vec();
-    let mut members: Vec<u64> =
-        standing.spec.members.iter().map(|member| member.replica.0).collect();
+    let conf_state = metadata.get_conf_state();
+    let mut voters = conf_state.get_voters().to_vec();
+    let mut members: Vec<u64> = spec.members.iter().map(|member| member.replica.0).collect();
     voters.sort_unstable();
     members.sort_unstable();
-    if voters != members || metadata.index == 0 || metadata.term == 0 {
+    let is_plain = conf_state.get_learners().is_empty()
+        && conf_state.get_voters_outgoing().is_empty()
+        && conf_state.get_learners_next().is_empty()
+        && !conf_state.auto_leave;
+    if voters != members || !is_plain {
         return Err("its snapshot is not of this group's members");
+    }
+    if metadata.index == 0 || metadata.term == 0 {
+        return Err("its snapshot is empty");
     }
     if metadata.index > NUMBER_MAX || metadata.term > message.term {
         return Err("a number in its snapshot is out of bounds");
     }
-    Ok(())
+    contradicts(raft, metadata.index, metadata.term)
 }
 
-/// Whether it asks for this replica's vote, other than by order of the leader itself.
+/// Whether it asks for this replica's vote, other than by order of the leader itself (a transfer asks without a pre-vote).
 pub(crate) fn solicits_vote(message: &Message) -> bool {
-    matches!(message.get_msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote)
-        && message.context.as_ref() != CAMPAIGN_TRANSFER
+    match message.get_msg_type() {
+        MessageType::MsgRequestPreVote => true,
+        MessageType::MsgRequestVote => message.context.as_ref() != CAMPAIGN_TRANSFER,
+        _ => false,
+    }
 }
 
 /// Whether only a leader sends it.
@@ -151,7 +186,7 @@ pub(crate) fn dispatch(spec: &GroupSpec, message: &Message) -> Option<PeerMessag
     Some(PeerMessage {
         group: spec.group,
         from: spec.replica,
-        to: crate::types::ReplicaId(message.to),
+        to: ReplicaId(message.to),
         class,
         payload: Bytes::from(message.write_to_bytes().ok()?),
     })

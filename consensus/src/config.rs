@@ -23,8 +23,12 @@ pub struct Config {
     pub entry_bytes_max: usize,
     /// Bytes of entries proposed and not yet applied, per group.
     pub in_flight_bytes_max: usize,
-    /// Requests that wait in one group for a leader to be ready.
+    /// Bytes of requests that wait and of entries proposed and not yet applied, over all groups of a host.
+    pub host_in_flight_bytes_max: usize,
+    /// Requests that wait in one group for a leader to be ready; and, apart from these, readers that wait for a quorum.
     pub waiting_max: usize,
+    /// Bytes of the requests that wait in one group.
+    pub waiting_bytes_max: usize,
     /// Bytes of entries in one message.
     pub message_bytes_max: u64,
     /// Messages with entries on their way to one follower.
@@ -35,8 +39,14 @@ pub struct Config {
     pub apply_backlog_bytes_max: usize,
     /// Bytes of entries that a group keeps in memory besides the log, for followers a little behind.
     pub cache_bytes_max: usize,
+    /// The same over all groups of a host: beyond it a group keeps only what it needs.
+    pub host_cache_bytes_max: usize,
     /// Entries applied since the last truncation that make a leader truncate its log again.
     pub truncate_entries: u64,
+    /// Ticks after which a snapshot that was wanted and not reported sent is given up.
+    pub snapshot_ticks: u64,
+    /// Bytes of entries that may be added to the log while it is kept for a snapshot under way, before it is no longer kept.
+    pub snapshot_log_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -51,13 +61,18 @@ impl Default for Config {
             sleep_ticks: 60,
             entry_bytes_max: 1 << 20,
             in_flight_bytes_max: 16 << 20,
+            host_in_flight_bytes_max: 24 << 20,
             waiting_max: 4096,
+            waiting_bytes_max: 16 << 20,
             message_bytes_max: 1 << 20,
             messages_in_flight_max: 64,
             apply_bytes_max: 4 << 20,
             apply_backlog_bytes_max: 32 << 20,
             cache_bytes_max: 4 << 20,
+            host_cache_bytes_max: 256 << 20,
             truncate_entries: 256,
+            snapshot_ticks: 12_000,
+            snapshot_log_bytes_max: 256 << 20,
         }
     }
 }
@@ -99,6 +114,24 @@ impl Config {
                 self.entry_bytes_max, self.in_flight_bytes_max
             ));
         }
+        if self.message_bytes_max > self.in_flight_bytes_max as u64 {
+            return Err(format!(
+                "message_bytes_max = {} is not allowed: it must fit in in_flight_bytes_max = {}",
+                self.message_bytes_max, self.in_flight_bytes_max
+            ));
+        }
+        if self.in_flight_bytes_max > self.host_in_flight_bytes_max {
+            return Err(format!(
+                "in_flight_bytes_max = {} is not allowed: it must fit in host_in_flight_bytes_max = {}",
+                self.in_flight_bytes_max, self.host_in_flight_bytes_max
+            ));
+        }
+        if self.messages_in_flight_max == 0 || self.waiting_max == 0 || self.read_retry_ticks == 0 {
+            return Err(
+                "messages_in_flight_max, waiting_max and read_retry_ticks must be at least 1"
+                    .into(),
+            );
+        }
         Ok(())
     }
 
@@ -116,23 +149,4 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_defaults_agree_with_each_other() {
-        Config::default().validate().expect("valid");
-    }
-
-    #[test]
-    fn an_election_timeout_over_a_second_is_refused_by_name() {
-        let config = Config { election_ticks: 21, ..Config::default() };
-        assert!(config.validate().expect_err("too long").starts_with("election_ticks = 21"));
-    }
-
-    #[test]
-    fn a_lease_ends_before_the_promise_behind_it() {
-        let config = Config::default();
-        assert!(config.lease_length() + config.tick <= config.election_timeout());
-    }
-}
+mod tests;

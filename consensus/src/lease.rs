@@ -4,9 +4,9 @@
 //!
 //! ```text
 //! now := clock, after the request arrived
-//! ticket := cell.begin(now)?      -- the lease holds, and whose data this is
+//! ticket := view.begin(now)?      -- the lease holds, and whose data this is
 //! read the engine
-//! cell.holds(ticket, clock now)?  -- it still holds, of the same term and data; else once more, or by read index
+//! view.holds(ticket, clock now)?  -- it still holds, of the same term and data; else once more, or by read index
 //! ```
 //!
 //! # Invariants
@@ -32,6 +32,8 @@ pub struct ReplicaView {
     applied: AtomicU64,
     /// What an installed snapshot has to be brought to before the replica may be read at all (R18).
     readable_from: AtomicU64,
+    /// Whether the engine's content is not whole: it is being replaced or restored.
+    broken: AtomicBool,
     /// The node of the leader; 0 is unknown.
     leader: AtomicU64,
     /// Whether this replica leads and evaluates requests.
@@ -51,7 +53,7 @@ impl ReplicaView {
     pub fn begin(&self, now_ns: u64) -> Option<ReadTicket> {
         let ticket =
             ReadTicket { term: self.term.load(SeqCst), generation: self.generation.load(SeqCst) };
-        (now_ns < self.until_ns.load(SeqCst)).then_some(ticket)
+        (now_ns < self.until_ns.load(SeqCst) && self.is_readable()).then_some(ticket)
     }
 
     /// Whether what was read since [`ReplicaView::begin`] may be answered.
@@ -60,6 +62,7 @@ impl ReplicaView {
         now_ns < self.until_ns.load(SeqCst)
             && self.term.load(SeqCst) == ticket.term
             && self.generation.load(SeqCst) == ticket.generation
+            && self.is_readable()
     }
 
     /// Begins a read that needs no lease: an eventually consistent one, or one that a read index has confirmed. `None` while
@@ -67,14 +70,17 @@ impl ReplicaView {
     #[must_use]
     pub fn begin_unleased(&self) -> Option<ReadTicket> {
         let ticket = ReadTicket { term: 0, generation: self.generation.load(SeqCst) };
-        (self.applied.load(SeqCst) >= self.readable_from.load(SeqCst)).then_some(ticket)
+        self.is_readable().then_some(ticket)
     }
 
     /// Whether what was read since [`ReplicaView::begin_unleased`] is of one generation of the data.
     #[must_use]
     pub fn holds_unleased(&self, ticket: ReadTicket) -> bool {
-        self.generation.load(SeqCst) == ticket.generation
-            && self.applied.load(SeqCst) >= self.readable_from.load(SeqCst)
+        self.generation.load(SeqCst) == ticket.generation && self.is_readable()
+    }
+
+    fn is_readable(&self) -> bool {
+        !self.broken.load(SeqCst) && self.applied.load(SeqCst) >= self.readable_from.load(SeqCst)
     }
 
     /// The index up to which entries are applied.
@@ -110,9 +116,23 @@ impl ReplicaView {
         self.applied.store(index, SeqCst);
     }
 
-    /// The data is about to be replaced, and is not to be read before this index is applied.
-    pub(crate) fn replace_data(&self, readable_from: u64) {
-        self.readable_from.store(readable_from, SeqCst);
+    /// The data is about to be replaced or restored: whoever is reading it now has to begin again, and nobody reads or
+    /// evaluates before [`ReplicaView::data_restored`], nor before `readable_from` is applied. For a snapshot that is the
+    /// sender's applied index when the last chunk was cut (R18); for an engine that was reopened, what it held before.
+    pub fn replace_data(&self, readable_from: u64) {
+        self.broken.store(true, SeqCst);
+        self.readable_from.fetch_max(readable_from, SeqCst);
+        self.generation.fetch_add(1, SeqCst);
+    }
+
+    /// The data is whole again.
+    pub fn data_restored(&self) {
+        self.broken.store(false, SeqCst);
+    }
+
+    /// A snapshot that ends at this index will take the place of the data: nobody reads before.
+    pub(crate) fn expect_snapshot(&self, index: u64) {
+        self.readable_from.fetch_max(index, SeqCst);
         self.generation.fetch_add(1, SeqCst);
     }
 }
@@ -189,57 +209,4 @@ impl Lease {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lease() -> Lease {
-        Lease::new(Arc::default(), 700, true)
-    }
-
-    #[test]
-    fn a_lease_counts_from_the_asking() {
-        let mut lease = lease();
-        lease.lead(5);
-        lease.grant(5, 100);
-        assert!(lease.holds(799) && !lease.holds(800));
-        let ticket = lease.view().begin(799).expect("holds");
-        assert!(!lease.view().holds(ticket, 800), "time went by during the read");
-    }
-
-    #[test]
-    fn a_confirmation_of_another_term_grants_nothing() {
-        let mut lease = lease();
-        lease.lead(5);
-        lease.grant(4, 100);
-        assert!(!lease.holds(101));
-    }
-
-    #[test]
-    fn a_barred_leader_has_no_lease_until_its_next_term() {
-        let mut lease = lease();
-        lease.lead(5);
-        lease.grant(5, 100);
-        let ticket = lease.view().begin(101).expect("holds");
-        lease.bar();
-        lease.grant(5, 200);
-        assert!(!lease.holds(201) && !lease.view().holds(ticket, 201));
-        lease.lead(6);
-        lease.grant(6, 300);
-        assert!(lease.holds(301));
-        assert!(!lease.view().holds(ticket, 301), "the ticket is of another term");
-    }
-
-    #[test]
-    fn replaced_data_is_not_read() {
-        let mut lease = lease();
-        lease.lead(5);
-        lease.grant(5, 100);
-        let ticket = lease.view().begin(101).expect("holds");
-        let unleased = lease.view().begin_unleased().expect("readable");
-        lease.view().replace_data(40);
-        assert!(!lease.view().holds(ticket, 102) && !lease.view().holds_unleased(unleased));
-        assert!(lease.view().begin_unleased().is_none());
-        lease.view().set_applied(40);
-        assert!(lease.view().begin_unleased().is_some());
-    }
-}
+mod tests;

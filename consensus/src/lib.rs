@@ -16,8 +16,11 @@
 //! - [`host`]: the closed set of events and effects, and the turn. [`group`]: one replica: a `RawNode` and what surrounds it.
 //! - `store`: raft-rs' view of the log. `admission`: what a peer's message must be before Raft sees it (R1, R3, hostile bytes).
 //! - [`lease`] and `promise`: the leader's lease and the follower's promise behind it (R2, R3, R5). `reads`: read index.
-//! - `sleep`: idle groups that cost nothing.
-//! - `pending`: outcomes that wait for what they rest on (R4). `outbox`: what leaves only once the log has synced (R6).
+//! - `waiting` and `pending`: requests before they are evaluated and after (R4, R7). `outbox`: what leaves only once the log has
+//!   synced (R6). `feed`: what is on its way into the engine (R11, R12).
+//! - `sleep`: idle groups that cost nothing (R9).
+//!
+//! R1 to R23 are the rules that make the design safe with the crates it stands on; each place that keeps one names it.
 //!
 //! # Invariants
 //! - Nothing is sent, answered or applied before what it rests on is durable; every wait is keyed by term and index.
@@ -26,6 +29,7 @@
 
 mod admission;
 pub mod config;
+mod feed;
 pub mod group;
 pub mod host;
 pub mod lease;
@@ -37,9 +41,10 @@ mod reads;
 mod sleep;
 mod store;
 pub mod types;
+mod waiting;
 
 pub use config::Config;
 pub use group::{GroupStatus, LogReader, Recovered};
-pub use host::{Answer, ApplyJob, Effects, Event, Host, InstallJob, StartGroup};
+pub use host::{Answer, ApplyJob, Effects, Event, Host, InstallJob, LeaderChange, StartGroup};
 pub use lease::{ReadTicket, ReplicaView};
 pub use types::{Class, GroupId, GroupSpec, Member, NodeId, PeerMessage, Refusal, ReplicaId};

@@ -1,29 +1,32 @@
 //! Outcomes of writes that wait until the entry they are in has been applied, by index, within one term of leadership (R6).
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 /// The outcomes of one entry, and its weight against the bound of what is in flight.
 #[derive(Debug)]
-struct Entry<W> {
+struct Proposed<W> {
+    index: u64,
     bytes: usize,
     waiters: Vec<W>,
 }
 
+/// In the order of their indexes: a leader's log only grows.
 #[derive(Debug)]
 pub(crate) struct Pending<W> {
-    entries: BTreeMap<u64, Entry<W>>,
+    entries: VecDeque<Proposed<W>>,
     bytes: usize,
 }
 
 impl<W> Pending<W> {
     pub(crate) const fn new() -> Self {
-        Self { entries: BTreeMap::new(), bytes: 0 }
+        Self { entries: VecDeque::new(), bytes: 0 }
     }
 
     /// The entry at `index` was proposed.
     pub(crate) fn add(&mut self, index: u64, bytes: usize, waiters: Vec<W>) {
+        debug_assert!(self.entries.back().is_none_or(|last| last.index < index));
         self.bytes += bytes;
-        self.entries.insert(index, Entry { bytes, waiters });
+        self.entries.push_back(Proposed { index, bytes, waiters });
     }
 
     /// Bytes in flight.
@@ -35,25 +38,19 @@ impl<W> Pending<W> {
         self.entries.is_empty()
     }
 
-    /// Those whose entries are applied.
-    pub(crate) fn applied(&mut self, index: u64) -> Vec<W> {
-        let later = self.entries.split_off(&(index + 1));
-        let done = std::mem::replace(&mut self.entries, later);
-        self.take(done)
+    /// Those of the next entry that is applied, if `applied` covers one.
+    pub(crate) fn next_applied(&mut self, applied: u64) -> Option<Vec<W>> {
+        if self.entries.front()?.index > applied {
+            return None;
+        }
+        let entry = self.entries.pop_front()?;
+        self.bytes -= entry.bytes;
+        Some(entry.waiters)
     }
 
     /// All of them: this replica leads no more.
-    pub(crate) fn abandon(&mut self) -> Vec<W> {
-        let all = std::mem::take(&mut self.entries);
-        self.take(all)
-    }
-
-    fn take(&mut self, entries: BTreeMap<u64, Entry<W>>) -> Vec<W> {
-        let mut waiters = Vec::new();
-        for entry in entries.into_values() {
-            self.bytes -= entry.bytes;
-            waiters.extend(entry.waiters);
-        }
-        waiters
+    pub(crate) fn abandon(&mut self) -> impl Iterator<Item = W> + use<W> {
+        self.bytes = 0;
+        std::mem::take(&mut self.entries).into_iter().flat_map(|entry| entry.waiters)
     }
 }

@@ -33,3 +33,6 @@ impl Promise {
         now_ns < self.until_ns
     }
 }
+
+#[cfg(test)]
+mod tests;

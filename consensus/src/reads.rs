@@ -17,6 +17,7 @@ pub(crate) struct Question {
 }
 
 impl Question {
+    /// What comes back with the answer: never used twice, over restarts too, for a term is led only once.
     pub(crate) fn context(&self) -> Vec<u8> {
         [self.term.to_be_bytes(), self.counter.to_be_bytes()].concat()
     }
@@ -30,6 +31,7 @@ pub(crate) struct Reads<W> {
     next: Vec<W>,
     /// Confirmed, by the index that has to be applied before they may go on.
     confirmed: BTreeMap<u64, Vec<W>>,
+    len: usize,
     retry_ticks: u64,
 }
 
@@ -40,26 +42,34 @@ impl<W> Reads<W> {
             in_flight: None,
             next: Vec::new(),
             confirmed: BTreeMap::new(),
+            len: 0,
             retry_ticks,
         }
     }
 
     /// Somebody waits for a confirmation that is asked from now on.
     pub(crate) fn wait(&mut self, waiter: W) {
+        self.len += 1;
         self.next.push(waiter);
     }
 
-    pub(crate) fn waiting(&self) -> usize {
-        self.next.len()
-            + self.in_flight.as_ref().map_or(0, |(_, waiters)| waiters.len())
-            + self.confirmed.values().map(Vec::len).sum::<usize>()
+    /// Somebody who needs no confirmation any more, only that `index` is applied.
+    pub(crate) fn admit(&mut self, index: u64, waiter: W) {
+        self.len += 1;
+        self.confirmed.entry(index).or_default().push(waiter);
+    }
+
+    /// How many wait.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
     }
 
     pub(crate) const fn is_asking(&self) -> bool {
         self.in_flight.is_some()
     }
 
-    pub(crate) fn has_waiters(&self) -> bool {
+    /// Whether somebody waits for a question that has not been asked yet.
+    pub(crate) fn has_unasked(&self) -> bool {
         !self.next.is_empty()
     }
 
@@ -77,38 +87,52 @@ impl<W> Reads<W> {
         Some(question)
     }
 
-    /// A quorum has answered; those who waited may go on once `index` is applied. Answers the question, if it is the one in flight.
-    /// `need` tells for each the index that it rests on besides.
+    /// A quorum has answered: if it is the question in flight, those who waited for it may go on once `index` is applied.
+    /// `settle` notes the question in each, and tells the index that it rests on besides.
     pub(crate) fn confirm(
         &mut self,
         context: &[u8],
         index: u64,
-        need: impl Fn(&W) -> u64,
-    ) -> Option<Question> {
-        let (question, waiters) = self.in_flight.take()?;
-        if question.context() != context {
-            self.in_flight = Some((question, waiters));
-            return None;
+        settle: impl Fn(&mut W, &Question) -> u64,
+    ) {
+        let Some((question, waiters)) =
+            self.in_flight.take_if(|(question, _)| question.context() == context)
+        else {
+            return;
+        };
+        for mut waiter in waiters {
+            let rests_on = settle(&mut waiter, &question);
+            self.confirmed.entry(index.max(rests_on)).or_default().push(waiter);
         }
-        for waiter in waiters {
-            self.admit(index.max(need(&waiter)), waiter);
-        }
-        Some(question)
-    }
-
-    /// Somebody who needs no confirmation any more, only that `index` is applied.
-    pub(crate) fn admit(&mut self, index: u64, waiter: W) {
-        self.confirmed.entry(index).or_default().push(waiter);
     }
 
     /// Those who may go on now that `applied` is applied.
     pub(crate) fn ready(&mut self, applied: u64) -> Vec<W> {
+        if self.confirmed.first_key_value().is_none_or(|(index, _)| *index > applied) {
+            return Vec::new();
+        }
         let later = self.confirmed.split_off(&(applied + 1));
-        std::mem::replace(&mut self.confirmed, later).into_values().flatten().collect()
+        let ready: Vec<W> =
+            std::mem::replace(&mut self.confirmed, later).into_values().flatten().collect();
+        self.len -= ready.len();
+        ready
+    }
+
+    /// Takes out those who have waited too long.
+    pub(crate) fn expire(&mut self, is_over: impl Fn(&mut W) -> bool) -> Vec<W> {
+        let mut over = Vec::new();
+        let in_flight = self.in_flight.iter_mut().map(|(_, waiters)| waiters);
+        for waiters in in_flight.chain([&mut self.next]).chain(self.confirmed.values_mut()) {
+            over.extend(waiters.extract_if(.., |waiter| is_over(waiter)));
+        }
+        self.confirmed.retain(|_, waiters| !waiters.is_empty());
+        self.len -= over.len();
+        over
     }
 
     /// This replica leads no more: everybody who waits has to ask elsewhere.
     pub(crate) fn abandon(&mut self) -> Vec<W> {
+        self.len = 0;
         let mut all: Vec<W> = std::mem::take(&mut self.confirmed).into_values().flatten().collect();
         all.extend(self.in_flight.take().map(|(_, waiters)| waiters).unwrap_or_default());
         all.append(&mut self.next);
@@ -117,34 +141,4 @@ impl<W> Reads<W> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_comes_after_the_asking_waits_for_the_next_question() {
-        let mut reads = Reads::new(4);
-        reads.wait("early");
-        let first = reads.ask(3, 100, 0).expect("asks");
-        reads.wait("late");
-        assert_eq!(reads.ask(3, 110, 1), None, "one in flight");
-        assert_eq!(reads.confirm(&first.context(), 20, |_| 0), Some(first));
-        assert!(reads.ready(19).is_empty());
-        assert_eq!(reads.ready(20), ["early"]);
-        let second = reads.ask(3, 120, 2).expect("asks");
-        reads.confirm(&second.context(), 20, |_| 0);
-        assert_eq!(reads.ready(20), ["late"]);
-    }
-
-    #[test]
-    fn an_old_answer_confirms_nothing() {
-        let mut reads = Reads::new(4);
-        reads.wait("reader");
-        let lost = reads.ask(3, 100, 0).expect("asks");
-        let again = reads.ask(3, 300, 4).expect("asks again");
-        assert_ne!(lost.context(), again.context());
-        assert_eq!(reads.confirm(&lost.context(), 20, |_| 0), None);
-        assert!(reads.ready(20).is_empty());
-        assert_eq!(reads.confirm(&again.context(), 21, |_| 0), Some(again));
-        assert_eq!(reads.ready(21), ["reader"]);
-    }
-}
+mod tests;

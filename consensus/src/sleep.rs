@@ -64,36 +64,54 @@ impl Rest {
     }
 }
 
-/// When each peer was last heard of, in ticks.
+/// A peer node: how many groups here have a replica there, and when it was last heard of, in ticks; `None` once its silence
+/// has been told.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    groups: usize,
+    heard: Option<u64>,
+}
+
+/// The nodes that hold replicas of the groups here.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    heard: BTreeMap<NodeId, Option<u64>>,
+    peers: BTreeMap<NodeId, Peer>,
 }
 
 impl Peers {
-    /// A node that holds replicas of a group here.
-    pub(crate) fn know(&mut self, node: NodeId, tick: u64) {
-        self.heard.entry(node).or_insert(Some(tick));
+    /// A group here has a replica there.
+    pub(crate) fn join(&mut self, node: NodeId, tick: u64) {
+        self.peers.entry(node).or_insert(Peer { groups: 0, heard: Some(tick) }).groups += 1;
+    }
+
+    /// A group here has a replica there no more.
+    pub(crate) fn leave(&mut self, node: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.groups -= 1;
+            if peer.groups == 0 {
+                self.peers.remove(&node);
+            }
+        }
     }
 
     /// A sign of life.
     pub(crate) fn hear(&mut self, node: NodeId, tick: u64) {
-        if let Some(heard) = self.heard.get_mut(&node) {
-            *heard = Some(tick);
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.heard = Some(tick);
         }
     }
 
     /// All nodes known.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeId> {
-        self.heard.keys().copied()
+        self.peers.keys().copied()
     }
 
     /// The nodes that have been silent for that many ticks now; each is named once until it is heard of again.
     pub(crate) fn fall_silent(&mut self, tick: u64, silence_ticks: u64) -> Vec<NodeId> {
         let mut silent = Vec::new();
-        for (node, heard) in &mut self.heard {
-            if heard.is_some_and(|heard| tick >= heard + silence_ticks) {
-                *heard = None;
+        for (node, peer) in &mut self.peers {
+            if peer.heard.is_some_and(|heard| tick >= heard + silence_ticks) {
+                peer.heard = None;
                 silent.push(*node);
             }
         }
@@ -102,24 +120,4 @@ impl Peers {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_silent_node_is_named_once() {
-        let mut peers = Peers::default();
-        peers.know(NodeId(2), 0);
-        assert!(peers.fall_silent(15, 16).is_empty());
-        assert_eq!(peers.fall_silent(16, 16), [NodeId(2)]);
-        assert!(peers.fall_silent(40, 16).is_empty());
-        peers.hear(NodeId(2), 41);
-        assert_eq!(peers.fall_silent(57, 16), [NodeId(2)]);
-    }
-
-    #[test]
-    fn a_word_to_rest_survives_the_wire() {
-        let rest = Rest { term: 7, index: 99 };
-        assert_eq!(Rest::decode(&rest.encode()), Some(rest));
-        assert_eq!(Rest::decode(b"short"), None);
-    }
-}
+mod tests;

@@ -1,0 +1,157 @@
+//! Truncation, and the snapshots that make it possible (R9, R14, R18).
+//!
+//! A leader gives one follower a snapshot at a time:
+//!
+//! ```text
+//!  raft-rs finds none ──▶ wanted ──▶ SnapshotPrepared ──▶ raft-rs takes it ──▶ MsgSnapshot ──▶ SnapshotSent
+//!                           └── the log is kept from here on, within a budget and for a time ──────┘
+//! ```
+//!
+//! Whatever does not end by [`SnapshotSent`](crate::Event::SnapshotSent) ends by its time, by the loss of leadership, or because
+//! the follower caught up otherwise; the effects say so, and raft-rs is told, because a follower whose snapshot was lost and not
+//! reported is wedged for good.
+
+use raft::SnapshotStatus;
+use raft::eraftpb::Snapshot;
+use stator_storage::log::{Mark, Record};
+use stator_storage::machine::Evaluator;
+
+use super::{Context, Group};
+use crate::config::Config;
+use crate::types::ReplicaId;
+
+/// A snapshot under way to a follower.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outgoing {
+    to: ReplicaId,
+    /// The log is kept behind this index.
+    pinned: u64,
+    until_tick: u64,
+    /// Bytes added to the log since it was wanted.
+    grown: usize,
+}
+
+impl Outgoing {
+    pub(super) const fn grow(&mut self, bytes: usize) {
+        self.grown = self.grown.saturating_add(bytes);
+    }
+
+    /// Where truncation has to stop, as long as that costs no more than its budget.
+    fn pinned(&self, config: &Config) -> Option<u64> {
+        (self.grown <= config.snapshot_log_bytes_max).then_some(self.pinned)
+    }
+}
+
+impl<E: Evaluator, T> Group<E, T> {
+    /// Asks the shell for a snapshot, if raft-rs could not find one.
+    pub(super) fn want_snapshot(&mut self, cx: &mut Context<'_, E, T>) {
+        let Some(to) = self.node.store().take_wanted() else { return };
+        if self.leading.is_none() || self.outgoing.is_some() {
+            return;
+        }
+        let to = ReplicaId(to);
+        self.outgoing = Some(Outgoing {
+            to,
+            pinned: self.feed.applied(),
+            until_tick: cx.tick + cx.config.snapshot_ticks,
+            grown: 0,
+        });
+        cx.effects.snapshots_wanted.push((self.spec.group, to));
+    }
+
+    /// A snapshot of this group has been prepared: it is offered to the follower that needed it.
+    pub(crate) fn offer_snapshot(
+        &mut self,
+        cx: &mut Context<'_, E, T>,
+        (index, term): (u64, u64),
+        header: bytes::Bytes,
+    ) {
+        let is_ours =
+            self.feed.applied() >= index && self.node.store().term_of(index) == Some(term);
+        let Some(outgoing) = self.outgoing.as_mut().filter(|_| is_ours) else {
+            self.outgoing = None;
+            cx.effects.snapshots_over.push(self.spec.group);
+            return;
+        };
+        outgoing.pinned = index;
+        outgoing.until_tick = cx.tick + cx.config.snapshot_ticks;
+        let to = outgoing.to.0;
+        let mut snapshot = Snapshot::default();
+        snapshot.data = header;
+        let voters = self.spec.members.iter().map(|member| member.replica.0).collect::<Vec<_>>();
+        let metadata = snapshot.mut_metadata();
+        metadata.index = index;
+        metadata.term = term;
+        metadata.mut_conf_state().set_voters(voters);
+        self.node.mut_store().offer(Some((to, snapshot)));
+    }
+
+    /// How the sending of a snapshot ended (R9).
+    pub(crate) fn snapshot_sent(&mut self, to: ReplicaId, arrived: bool) {
+        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.node.report_snapshot(to.0, status);
+        if self.outgoing.is_some_and(|outgoing| outgoing.to == to) {
+            self.outgoing = None;
+            self.node.mut_store().offer(None);
+        }
+    }
+
+    /// Gives up the snapshot under way, if there is one.
+    pub(super) fn end_snapshot(&mut self, cx: &mut Context<'_, E, T>) {
+        if let Some(outgoing) = self.outgoing.take() {
+            self.node.mut_store().offer(None);
+            self.node.report_snapshot(outgoing.to.0, SnapshotStatus::Failure);
+            cx.effects.snapshots_over.push(self.spec.group);
+        }
+    }
+
+    /// A snapshot that nobody reports sent, or that its follower does not need any more, is given up.
+    pub(super) fn tick_snapshot(&mut self, cx: &mut Context<'_, E, T>) {
+        let Some(outgoing) = self.outgoing else { return };
+        let progress = self.node.raft.prs().get(outgoing.to.0);
+        let has_caught_up = progress.is_some_and(|progress| {
+            progress.state != raft::ProgressState::Snapshot
+                && progress.matched >= self.node.store().mark().0
+                && progress.matched >= outgoing.pinned
+        });
+        if cx.tick >= outgoing.until_tick || has_caught_up {
+            self.end_snapshot(cx);
+        }
+    }
+
+    /// The engine holds everything up to this index durably.
+    pub(crate) fn durable(&mut self, index: u64) {
+        self.feed.flush(index);
+    }
+
+    /// Lets go of what is durably applied and no follower needs. Under pressure followers do not count: one that falls behind
+    /// gets a snapshot.
+    pub(crate) fn truncate(&mut self, cx: &mut Context<'_, E, T>, pressed_to: Option<u64>) {
+        let mark = self.node.store().mark().0;
+        let mut to = self.feed.durable().min(self.node.raft.raft_log.persisted);
+        if let Some(pinned) = self.outgoing.and_then(|outgoing| outgoing.pinned(cx.config)) {
+            to = to.min(pinned);
+        }
+        if let Some(pressed_to) = pressed_to {
+            to = to.min(pressed_to);
+        } else {
+            if self.leading.is_some() {
+                for (_, progress) in self.node.raft.prs().iter() {
+                    to = to.min(progress.matched);
+                }
+            }
+            if to < mark + cx.config.truncate_entries {
+                return;
+            }
+            // A tail is kept: this replica may lead next, with a follower a little behind.
+            to -= cx.config.truncate_entries / 2;
+        }
+        if to <= mark {
+            return;
+        }
+        let (index, term) = self.node.mut_store().truncate(to);
+        cx.effects.truncations += 1;
+        let group = self.spec.group;
+        cx.effects.log.push(Record::Truncate { group, mark: Mark { index, term } });
+    }
+}

@@ -1,0 +1,69 @@
+//! Leadership handed over on purpose (R3).
+//!
+//! The leader takes no more requests (it names its heir instead), lets out what is in flight, and only then tells raft-rs. Before
+//! that it gives up its lease for the rest of its term, because a late order to campaign passes every promise. If nothing comes
+//! of it in time, it serves again, by read index.
+
+use raft::ProgressState;
+use stator_storage::machine::Evaluator;
+
+use super::{Context, Group};
+use crate::types::ReplicaId;
+
+/// A leadership transfer that this leader has been asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Transfer {
+    pub(super) to: ReplicaId,
+    /// Whether raft-rs has been told; before, what is in flight is let out.
+    begun: bool,
+    until_tick: u64,
+}
+
+impl<E: Evaluator, T> Group<E, T> {
+    /// Hands leadership to another replica, the one furthest ahead if none is named. Nothing happens if that one is not known to
+    /// be there, or has to be sent a snapshot first.
+    pub(crate) fn hand_over(&mut self, cx: &Context<'_, E, T>, to: Option<ReplicaId>) {
+        if self.leading.is_none() || self.transfer.is_some() {
+            return;
+        }
+        self.sleep.wake();
+        let heirs = self.spec.members.iter().filter(|member| {
+            member.replica != self.spec.replica && to.is_none_or(|to| to == member.replica)
+        });
+        let able = heirs.filter_map(|member| {
+            let progress = self.node.raft.prs().get(member.replica.0)?;
+            let is_able = progress.recent_active && progress.state != ProgressState::Snapshot;
+            is_able.then_some((progress.matched, member.replica))
+        });
+        if let Some((_, to)) = able.max() {
+            let until_tick = cx.tick + 2 * cx.config.election_ticks as u64;
+            self.transfer = Some(Transfer { to, begun: false, until_tick });
+        }
+    }
+
+    /// Tells raft-rs of a transfer once what was in flight is out. The lease is given up before, for good.
+    pub(super) fn begin_transfer(&mut self, cx: &mut Context<'_, E, T>) {
+        let Some(transfer) = self.transfer.as_mut().filter(|transfer| !transfer.begun) else {
+            return;
+        };
+        if self.pending.is_empty() {
+            transfer.begun = true;
+            self.lease.bar();
+            self.node.transfer_leader(transfer.to.0);
+            cx.effects.transfers += 1;
+        }
+    }
+
+    /// Gives up a transfer of which nothing came, and begins one on a host that retires.
+    pub(super) fn tick_transfer(&mut self, cx: &Context<'_, E, T>) {
+        if let Some(transfer) = self.transfer {
+            let is_refused = transfer.begun && self.node.raft.lead_transferee.is_none();
+            if cx.tick >= transfer.until_tick || is_refused {
+                self.node.raft.abort_leader_transfer();
+                self.transfer = None;
+            }
+        } else if cx.retiring && !self.is_alone() {
+            self.hand_over(cx, None);
+        }
+    }
+}
