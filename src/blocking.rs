@@ -45,7 +45,8 @@ pub fn in_memory() -> Result<Database, OpenError> {
 fn start(
     opening: impl Future<Output = Result<crate::embedded::Database, OpenError>>,
 ) -> Result<Database, OpenError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| OpenError::new(&format!("no runtime: {error}")))?;
     let inner = runtime.block_on(opening)?;
     Ok(Database { inner, runtime })

@@ -92,7 +92,11 @@ impl OpenOptions {
         self.config.engine = match name {
             "fjall" => EngineName::Fjall,
             "sled" => EngineName::Sled,
-            other => return Err(OpenError(format!("engine = \"{other}\" is not allowed: fjall or sled"))),
+            other => {
+                return Err(OpenError(format!(
+                    "engine = \"{other}\" is not allowed: fjall or sled"
+                )));
+            }
         };
         Ok(self)
     }

@@ -26,7 +26,7 @@
 //!     .key("artist", AttributeValue::from("No One You Know"))
 //!     .send()
 //!     .await?;
-//! assert_eq!(found.item().and_then(|item| item.get("year")), Some(&AttributeValue::from(1971)));
+//! assert_eq!(found.item.as_ref().and_then(|item| item.get("year")), Some(&AttributeValue::from(1971)));
 //! database.close().await;
 //! # Ok(())
 //! # }

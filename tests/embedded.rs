@@ -8,10 +8,23 @@ async fn what_is_put_is_read_after_the_directory_is_opened_again() {
     {
         let database = stator::open(&path).await.expect("opens");
         let client = database.client();
-        client.create_table().table_name("music").partition_key("artist", KeyType::S).send().await.expect("created");
+        client
+            .create_table()
+            .table_name("music")
+            .partition_key("artist", KeyType::S)
+            .send()
+            .await
+            .expect("created");
         client.wait_until_active("music").await.expect("active");
         for n in 0..100 {
-            client.put_item().table_name("music").item("artist", AttributeValue::from(format!("a{n}"))).item("n", AttributeValue::from(n)).send().await.expect("put");
+            client
+                .put_item()
+                .table_name("music")
+                .item("artist", AttributeValue::from(format!("a{n}")))
+                .item("n", AttributeValue::from(n))
+                .send()
+                .await
+                .expect("put");
         }
         drop(client);
         database.close().await;
@@ -19,7 +32,16 @@ async fn what_is_put_is_read_after_the_directory_is_opened_again() {
     let database = stator::open(&path).await.expect("opens again");
     let client = database.client();
     for n in 0..100 {
-        let found = client.get_item().table_name("music").key("artist", AttributeValue::from(format!("a{n}"))).send().await.expect("got");
-        assert_eq!(found.item().and_then(|item| item.get("n")), Some(&AttributeValue::from(n)));
+        let found = client
+            .get_item()
+            .table_name("music")
+            .key("artist", AttributeValue::from(format!("a{n}")))
+            .send()
+            .await
+            .expect("got");
+        assert_eq!(
+            found.item.as_ref().and_then(|item| item.get("n")),
+            Some(&AttributeValue::from(n))
+        );
     }
 }

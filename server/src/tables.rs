@@ -46,7 +46,9 @@ impl Table {
 
     /// The catalog's own table.
     pub(crate) fn catalog(nodes: &[NodeId]) -> Self {
-        let members = (1..).zip(nodes).map(|(replica, node)| Member { replica: ReplicaId(replica), node: *node });
+        let members = (1..)
+            .zip(nodes)
+            .map(|(replica, node)| Member { replica: ReplicaId(replica), node: *node });
         Self {
             record: TableRecord {
                 name: "stator.catalog".to_owned(),

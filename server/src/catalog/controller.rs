@@ -102,13 +102,22 @@ async fn ensure(node: &Inner, to: NodeId, table: &TableRecord, partitions: &[&Pa
                     let ask = |mut client: crate::peers::Client| async move {
                         client.ensure_replica(wire::EnsureReplicaRequest { spec: Some(spec) }).await
                     };
-                    peers.ask(to, CALL_TIMEOUT, ask).await.map(|_| ()).map_err(|why| why.to_string())
+                    peers
+                        .ask(to, CALL_TIMEOUT, ask)
+                        .await
+                        .map(|_| ())
+                        .map_err(|why| why.to_string())
                 }
                 None => return,
             }
         };
         if let Err(why) = made {
-            tracing::debug!(node = to.0, table = table.name, why, "a replica could not be made yet");
+            tracing::debug!(
+                node = to.0,
+                table = table.name,
+                why,
+                "a replica could not be made yet"
+            );
             return;
         }
     }

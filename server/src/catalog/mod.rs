@@ -8,9 +8,7 @@ pub(crate) mod controller;
 pub(crate) mod placement;
 pub(crate) mod records;
 
-use stator_model::api::{
-    DeleteItem, GetItem, PutItem, Query, ReturnValues, UpdateItem, Values,
-};
+use stator_model::api::{DeleteItem, GetItem, PutItem, Query, ReturnValues, UpdateItem, Values};
 use stator_model::{AttributeValue, EncodedItem, Error, ErrorKind, Item, Number, Result};
 
 use self::records::{NodeRecord, TableRecord, record_key};
@@ -56,7 +54,8 @@ impl Inner {
             update_expression: Some("SET #a = :to".into()),
             condition_expression: Some("#a = :from".into()),
             expression_attribute_names: [("#a".to_owned(), attribute.to_owned())].into(),
-            expression_attribute_values: [(":from".to_owned(), from), (":to".to_owned(), to)].into(),
+            expression_attribute_values: [(":from".to_owned(), from), (":to".to_owned(), to)]
+                .into(),
             ..UpdateItem::default()
         };
         held(Box::pin(self.write(request, &cx.to_catalog())).await)

@@ -88,7 +88,9 @@ impl TableRecord {
         let fields = Fields(item);
         let hash = fields.text("hash")?;
         if hash != stator_model::key::HASH_NAME {
-            return Err(Error::internal(format!("the catalog names the hash {hash}, which is not known here")));
+            return Err(Error::internal(format!(
+                "the catalog names the hash {hash}, which is not known here"
+            )));
         }
         Ok(Self {
             name: fields.text("id")?.to_owned(),

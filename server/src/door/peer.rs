@@ -124,7 +124,11 @@ impl Peer for PeerDoor {
         let cx = self.node.own_context(REPLICA_TIMEOUT);
         let joined = self.node.take_in(request.into_inner(), &cx).await;
         joined.map(Response::new).map_err(|error| {
-            stator_proto::status::to_status(&error, None, stator_proto::status::DETAIL_BYTES_DEFAULT)
+            stator_proto::status::to_status(
+                &error,
+                None,
+                stator_proto::status::DETAIL_BYTES_DEFAULT,
+            )
         })
     }
 

@@ -115,14 +115,21 @@ async fn make_missed_replicas(node: &Inner, cx: &CallContext) -> Result<()> {
         }
         for partition in &table.partitions {
             let mine = partition.members.iter().any(|member| member.node == node.own);
-            if !mine || node.replicas.get(partition.group).is_some() || node.replicas.has_failed(partition.group) {
+            if !mine
+                || node.replicas.get(partition.group).is_some()
+                || node.replicas.has_failed(partition.group)
+            {
                 continue;
             }
             // Whoever makes a table's replicas first lets the first-ranked one campaign; here the group lives already, or will
             // find its leader by the ordinary timeout.
             let fresh = table.status == TableStatus::Creating;
             if let Err(why) = node.ensure_replica(&table, partition, fresh).await {
-                tracing::warn!(group = partition.group.0, why, "a replica that is placed here could not be made");
+                tracing::warn!(
+                    group = partition.group.0,
+                    why,
+                    "a replica that is placed here could not be made"
+                );
             }
         }
     }
@@ -165,8 +172,8 @@ impl Inner {
         cx: &CallContext,
     ) -> Result<wire::JoinResponse> {
         let cluster_id = self.peers.as_ref().and_then(|peers| peers.cluster_id());
-        let cluster_id =
-            cluster_id.ok_or_else(|| crate::serve::unavailable("this node is no member of a cluster yet"))?;
+        let cluster_id = cluster_id
+            .ok_or_else(|| crate::serve::unavailable("this node is no member of a cluster yet"))?;
         let nodes = self.node_records(cx).await?;
         let known = nodes.iter().find(|node| node.incarnation == request.incarnation);
         let id = match known {

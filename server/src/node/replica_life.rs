@@ -49,21 +49,27 @@ impl Inner {
     }
 
     /// Begins a replica that this node has never had.
-    pub(crate) async fn begin_replica(&self, spec: PartitionSpec, fresh: bool) -> Result<(), String> {
+    pub(crate) async fn begin_replica(
+        &self,
+        spec: PartitionSpec,
+        fresh: bool,
+    ) -> Result<(), String> {
         let _one_at_a_time = self.life.lock().await;
         if self.replicas.get(spec.group).is_some() {
             return Ok(());
         }
         if self.replicas.was_removed(spec.group) {
-            return Err(format!("the replica of group {} was removed from this node", spec.group.0));
+            return Err(format!(
+                "the replica of group {} was removed from this node",
+                spec.group.0
+            ));
         }
         let (index, term) = FIRST_MARK;
         let voters = spec.members.iter().map(|member| member.replica).collect();
         let mark = AppliedMark { index, term, voters };
         let (engine, begun) = (self.engine.clone(), spec.clone());
-        let made = tokio::task::spawn_blocking(move || {
-            initialise(engine.as_ref(), &begun, Some(&mark))
-        });
+        let made =
+            tokio::task::spawn_blocking(move || initialise(engine.as_ref(), &begun, Some(&mark)));
         made.await.map_err(|_| "the engine failed")?.map_err(|error| error.to_string())?;
         self.start_replica(spec, Recovered::fresh(), fresh)
     }
@@ -154,13 +160,9 @@ impl Inner {
 
 /// What consensus knows of a replica.
 fn group_spec(spec: &PartitionSpec) -> GroupSpec {
-    let members = spec.members.iter().map(|member| Member {
-        replica: ReplicaId(member.replica),
-        node: NodeId(member.node),
-    });
-    GroupSpec {
-        group: spec.group,
-        replica: ReplicaId(spec.replica),
-        members: members.collect(),
-    }
+    let members = spec
+        .members
+        .iter()
+        .map(|member| Member { replica: ReplicaId(member.replica), node: NodeId(member.node) });
+    GroupSpec { group: spec.group, replica: ReplicaId(spec.replica), members: members.collect() }
 }

@@ -63,9 +63,9 @@ impl Sockets {
     /// A port in use, by its address.
     pub async fn bind(config: &NodeConfig) -> Result<Self, StartError> {
         let bind = async |address: std::net::SocketAddr, key: &str| {
-            TcpListener::bind(address)
-                .await
-                .map_err(|error| refused(format!("{key} = \"{address}\" cannot be listened on: {error}")))
+            TcpListener::bind(address).await.map_err(|error| {
+                refused(format!("{key} = \"{address}\" cannot be listened on: {error}"))
+            })
         };
         let listener = bind(config.listen, "listen").await?;
         let admin = match config.admin_listen {
@@ -167,7 +167,9 @@ impl Node {
             metrics: &metrics,
             clock: &clock,
             fatal: &fatal,
-            outbound: peers.clone().map_or_else(|| Arc::new(Nobody) as Arc<dyn Outbound>, |peers| peers),
+            outbound: peers
+                .clone()
+                .map_or_else(|| Arc::new(Nobody) as Arc<dyn Outbound>, |peers| peers),
         };
         shells.spawn(0, &mut hosts, &mut appliers, &mut threads).map_err(refused)?;
         replicas.set_hosts(hosts.clone());
@@ -354,7 +356,11 @@ async fn standing(
         }
         let catalog =
             identity.catalog.iter().map(|member| (NodeId(member.node_id), member.address.clone()));
-        return Ok(Standing { own: NodeId(own), cluster_id: identity.cluster_id, catalog: catalog.collect() });
+        return Ok(Standing {
+            own: NodeId(own),
+            cluster_id: identity.cluster_id,
+            catalog: catalog.collect(),
+        });
     }
     let (own, cluster_id, catalog) = if !config.join.is_empty() {
         let request = wire::JoinRequest {
@@ -363,8 +369,10 @@ async fn standing(
             version: env!("CARGO_PKG_VERSION").to_owned(),
             incarnation: identity.incarnation,
         };
-        let joined = membership::ask_to_join(&config.join, request, JOIN_TIMEOUT).await.map_err(refused)?;
-        let catalog = joined.catalog_nodes.into_iter().map(|node| (NodeId(node.node_id), node.address));
+        let joined =
+            membership::ask_to_join(&config.join, request, JOIN_TIMEOUT).await.map_err(refused)?;
+        let catalog =
+            joined.catalog_nodes.into_iter().map(|node| (NodeId(node.node_id), node.address));
         (NodeId(joined.node_id), Some(joined.cluster_id), catalog.collect())
     } else if config.initial_nodes.is_empty() {
         (NodeId(1), None, vec![(NodeId(1), address.to_owned())])
@@ -377,7 +385,8 @@ async fn standing(
                 config.initial_nodes
             ))
         })?;
-        let founders: Vec<_> = (1..).map(NodeId).zip(config.initial_nodes.iter().cloned()).collect();
+        let founders: Vec<_> =
+            (1..).map(NodeId).zip(config.initial_nodes.iter().cloned()).collect();
         (NodeId(place as u64 + 1), None, founders.into_iter().take(3).collect())
     };
     let catalog: Vec<(NodeId, String)> = catalog;

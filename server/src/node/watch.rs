@@ -152,7 +152,12 @@ impl Inner {
             table_id: table.record.id,
             key_schema: Some(table.schema().clone().into()),
             hash_name: stator_model::key::HASH_NAME.to_owned(),
-            generation: table.partitions().iter().map(|partition| partition.generation).max().unwrap_or(0),
+            generation: table
+                .partitions()
+                .iter()
+                .map(|partition| partition.generation)
+                .max()
+                .unwrap_or(0),
             nodes: nodes.collect(),
             partitions,
         })
@@ -211,7 +216,8 @@ impl Inner {
     /// Sets the metrics that are levels.
     pub(crate) fn gather(&self) {
         let replicas = self.replicas.all();
-        let leads = replicas.iter().filter(|replica| replica.view.leader() == Some(self.own)).count();
+        let leads =
+            replicas.iter().filter(|replica| replica.view.leader() == Some(self.own)).count();
         self.metrics.groups(GroupCounts {
             replicas: replicas.len() as u64,
             leading: leads as u64,

@@ -141,14 +141,19 @@ impl Peers {
             && !hello.cluster_id.is_empty()
             && hello.cluster_id != own
         {
-            return Err(format!("node {node} is of cluster {}, and this one is of {own}", hello.cluster_id));
+            return Err(format!(
+                "node {node} is of cluster {}, and this one is of {own}",
+                hello.cluster_id
+            ));
         }
         if node.0 == 0 || node == self.own.node {
             return Err(format!("node {node} is none of the others"));
         }
         let expected = self.expected.read().unwrap_or_else(PoisonError::into_inner);
         if expected.get(&node).is_some_and(|known| *known != hello.incarnation) {
-            return Err(format!("node {node} has another data directory than the cluster knows it by"));
+            return Err(format!(
+                "node {node} has another data directory than the cluster knows it by"
+            ));
         }
         Ok(node)
     }
@@ -282,6 +287,9 @@ impl Outbound for Peers {
     }
 
     fn snapshot_wanted(&self, group: GroupId) {
-        tracing::warn!(group = group.0, "a follower needs a snapshot, and snapshots are not sent yet");
+        tracing::warn!(
+            group = group.0,
+            "a follower needs a snapshot, and snapshots are not sent yet"
+        );
     }
 }

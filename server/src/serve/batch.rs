@@ -37,10 +37,18 @@ impl Inner {
             let prepared = wanted.prepare(table.schema())?;
             let mut by_partition: BTreeMap<usize, Vec<_>> = BTreeMap::new();
             for (key, attributes) in prepared.keys.iter().zip(&wanted.keys) {
-                by_partition.entry(table.index_of(key.hash())).or_default().push(attributes.clone());
+                by_partition
+                    .entry(table.index_of(key.hash()))
+                    .or_default()
+                    .push(attributes.clone());
             }
             for (index, keys) in by_partition {
-                shares.push((name.clone(), table.clone(), index, KeysAndAttributes { keys, ..wanted.clone() }));
+                shares.push((
+                    name.clone(),
+                    table.clone(),
+                    index,
+                    KeysAndAttributes { keys, ..wanted.clone() },
+                ));
             }
         }
         let reads = shares.iter().map(|(name, table, index, share)| {
@@ -68,9 +76,10 @@ impl Inner {
                 left.clone_from(&share.keys);
             }
             if !left.is_empty() {
-                let entry = answer.unprocessed_keys.entry(name.clone()).or_insert_with(|| {
-                    KeysAndAttributes { keys: Vec::new(), ..share.clone() }
-                });
+                let entry = answer
+                    .unprocessed_keys
+                    .entry(name.clone())
+                    .or_insert_with(|| KeysAndAttributes { keys: Vec::new(), ..share.clone() });
                 entry.keys.extend(left);
             }
         }
@@ -106,9 +115,8 @@ impl Inner {
                     .then(|found| fitting(&prepared, share, found))
                 }
                 Way::There(node) => {
-                    let part = BatchGetItem {
-                        request_items: [(name.to_owned(), share.clone())].into(),
-                    };
+                    let part =
+                        BatchGetItem { request_items: [(name.to_owned(), share.clone())].into() };
                     let answer = self.forward(node, partition, part.into(), cx).await;
                     unwrap::<BatchGetItem>(answer).then(|mut answer| {
                         let left = answer.unprocessed_keys.remove(name);
@@ -199,8 +207,9 @@ impl Inner {
                         request_items: [(name.to_owned(), writes.to_vec())].into(),
                     };
                     let answer = self.forward(node, partition, part.into(), cx).await;
-                    unwrap::<BatchWriteItem>(answer)
-                        .then(|mut answer| Ok(answer.unprocessed_items.remove(name).unwrap_or_default()))
+                    unwrap::<BatchWriteItem>(answer).then(|mut answer| {
+                        Ok(answer.unprocessed_items.remove(name).unwrap_or_default())
+                    })
                 }
                 Way::Nowhere => Attempt::NotHere(None),
             };

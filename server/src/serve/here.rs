@@ -45,7 +45,8 @@ impl Inner {
         }
         let group = replica.spec.group;
         let deadline_ns = cx.deadline_ns;
-        let asked = self.ask(replica, cx, |token| Event::Submit { group, request, deadline_ns, token });
+        let asked =
+            self.ask(replica, cx, |token| Event::Submit { group, request, deadline_ns, token });
         match asked.await {
             Asked::Answered(HostAnswer::Outcome(outcome)) => Attempt::Done(Ok(outcome)),
             Asked::Answered(HostAnswer::Refused(refusal)) => refused(refusal),
@@ -182,7 +183,10 @@ enum Asked {
 
 /// The error of a node that takes no more for the moment.
 pub(crate) fn throttled() -> Error {
-    Error::new(ErrorKind::Throttling, "The node takes no more requests at the moment: try again later")
+    Error::new(
+        ErrorKind::Throttling,
+        "The node takes no more requests at the moment: try again later",
+    )
 }
 
 fn refused<T>(refusal: Refusal) -> Attempt<T> {
@@ -201,7 +205,9 @@ fn refused<T>(refusal: Refusal) -> Attempt<T> {
 }
 
 /// The outcome of one write, as its caller gets it.
-pub(crate) fn write_outcome(outcome: WriteOutcome) -> Attempt<stator_storage::partition::WriteAnswer> {
+pub(crate) fn write_outcome(
+    outcome: WriteOutcome,
+) -> Attempt<stator_storage::partition::WriteAnswer> {
     match outcome {
         Ok(answer) => Attempt::Done(Ok(answer)),
         Err(WriteError::Moved { .. }) => Attempt::StaleRoute,

@@ -133,9 +133,7 @@ impl Inner {
 
 /// The answer of an operation, out of the sum of all.
 pub(crate) fn unwrap<R: Operation>(attempt: Attempt<Answer>) -> Attempt<R::Answer> {
-    attempt.then(|answer| {
-        R::answer(answer).ok_or_else(other_answer)
-    })
+    attempt.then(|answer| R::answer(answer).ok_or_else(other_answer))
 }
 
 /// What should have been the answer is another operation's: something ran, and nobody knows what.

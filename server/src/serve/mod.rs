@@ -87,7 +87,9 @@ impl Inner {
             Request::DescribeTable(request) => {
                 Answer::DescribeTable(self.describe_table(request, cx).await?)
             }
-            Request::ListTables(request) => Answer::ListTables(self.list_tables(request, cx).await?),
+            Request::ListTables(request) => {
+                Answer::ListTables(self.list_tables(request, cx).await?)
+            }
             Request::UpdateTable(request) => {
                 Answer::UpdateTable(self.update_table(request, cx).await?)
             }

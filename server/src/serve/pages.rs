@@ -35,7 +35,9 @@ impl Inner {
                             let (engine, spec) = (self.engine.clone(), replica.spec.clone());
                             let prepared = prepared.clone();
                             let mut expired = self.expiry(cx);
-                            self.pooled(move || query(engine.as_ref(), &spec, &prepared, &mut expired))
+                            self.pooled(move || {
+                                query(engine.as_ref(), &spec, &prepared, &mut expired)
+                            })
                         })
                         .await;
                     page.then(|page| Ok(QueryAnswer::from(page)))
@@ -112,8 +114,13 @@ impl Inner {
                             let mut expired = self.expiry(cx);
                             self.pooled(move || {
                                 let mut page = prepared.page();
-                                let stop =
-                                    scan(engine.as_ref(), &spec, &prepared, &mut page, &mut expired)?;
+                                let stop = scan(
+                                    engine.as_ref(),
+                                    &spec,
+                                    &prepared,
+                                    &mut page,
+                                    &mut expired,
+                                )?;
                                 Ok(page.finish(stop == Stop::Expired)?)
                             })
                         })
@@ -156,7 +163,6 @@ impl Inner {
         task.await.map_err(|_| refused("a read failed unexpectedly"))?
     }
 }
-
 
 /// The key of the last item of a page, if the item still has its key attributes.
 fn key_of_last(table: &Table, answer: &ScanAnswer) -> Option<stator_model::Item> {

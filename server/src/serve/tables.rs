@@ -31,7 +31,9 @@ impl Inner {
         }
         let tables = self.table_records(cx).await?;
         if tables.len() >= TABLES_MAX {
-            let what = format!("Subscriber limit exceeded: There is a limit of {TABLES_MAX} tables per cluster");
+            let what = format!(
+                "Subscriber limit exceeded: There is a limit of {TABLES_MAX} tables per cluster"
+            );
             return Err(Error::new(ErrorKind::LimitExceeded, what));
         }
         let id = self.catalog_next_id("table", cx).await?;
@@ -56,11 +58,7 @@ impl Inner {
     }
 
     /// The nodes that replicas may be placed on, with what they hold.
-    async fn candidates(
-        &self,
-        tables: &[TableRecord],
-        cx: &CallContext,
-    ) -> Result<Vec<Candidate>> {
+    async fn candidates(&self, tables: &[TableRecord], cx: &CallContext) -> Result<Vec<Candidate>> {
         let loads = loads(tables.iter().flat_map(|table| &table.partitions));
         let nodes = self.node_records(cx).await?;
         let candidates = nodes.into_iter().map(|node| {

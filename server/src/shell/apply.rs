@@ -102,7 +102,6 @@ impl ApplyShell {
                 }
             }
             ApplyEvent::Install(job) => {
-                let Some(replica) = replicas.get_mut(&job.group) else { return };
                 let group = job.group;
                 let what = "a snapshot is to be installed, and this version cannot";
                 self.fail(replicas, group, &Error::Engine(what.to_owned()));
