@@ -1,5 +1,4 @@
 use stator_model::ErrorKind;
-use stator_model::api::ReturnValues;
 
 use super::super::testing::*;
 use super::super::{ReplicaState, checksum};
@@ -62,9 +61,13 @@ fn an_outcome_rests_on_the_newest_entry_it_saw() {
     assert_eq!(leader.evaluate(put("c", 1, 1)).1, FIRST + 7);
     assert_eq!(leader.evaluate(put("c", 1, 1)).1, FIRST + 7);
     // An expression that does not fit the item has read it.
-    let (refused, rests_on) = leader.evaluate(put_if("b", 1, 2, "size(v) > :x", Some(1)));
-    assert!(refused.is_err());
-    assert_eq!(rests_on, FIRST + 5);
+    leader.propose();
+    let text = PreparedWrite { action: Action::Put(item("b", 1, "text")), ..put("b", 1, 1) };
+    leader.propose_each([text, put("c", 1, 2)]);
+    let (refused, rests_on) = leader.evaluate(add("b", 1, 1));
+    let Err(WriteError::Refused(error)) = refused else { panic!("{refused:?}") };
+    assert_eq!(error.kind(), ErrorKind::Validation);
+    assert_eq!(rests_on, FIRST + 8);
 }
 
 #[test]
@@ -234,7 +237,7 @@ fn lost_leadership_drops_everything_on_its_way() {
 fn evaluating_for_another_term_is_a_fault_of_the_host() {
     let mut leader = Leader::on_memory();
     leader.draft.term += 1;
-    leader.evaluate(put("a", 1, 1));
+    let _ = leader.evaluate(put("a", 1, 1));
 }
 
 #[test]
