@@ -17,11 +17,12 @@ use super::*;
 
 /// An engine under test, and the way to end it and have it again.
 struct Lab {
-    dir: TempDir,
-    kind: EngineKind,
     engine: Option<Arc<dyn Engine>>,
     /// The same engine, if it is the one in memory.
     memory: Option<Arc<MemoryEngine>>,
+    kind: EngineKind,
+    // Behind the engine, for it is to go after it.
+    dir: TempDir,
 }
 
 impl Lab {
@@ -479,4 +480,45 @@ fn reads_wait_for_a_reopening(lab: &mut Lab) {
         }
         done.store(true, Ordering::Release);
     });
+}
+
+/// On a file system of some 60 MB that the variable names: `mount -t tmpfs -o size=60m none DIR`.
+#[test]
+#[ignore = "needs STATOR_TEST_SMALL_FS, the directory of a small empty file system"]
+#[cfg(any(feature = "engine-fjall", feature = "engine-sled"))]
+fn a_full_disk_is_survived() {
+    let small = std::path::PathBuf::from(std::env::var_os("STATOR_TEST_SMALL_FS").unwrap());
+    for &kind in EngineKind::BUILT.iter().filter(|&&kind| kind != EngineKind::Memory) {
+        let dir = small.join(kind.name());
+        std::fs::create_dir(&dir).unwrap();
+        let engine = open_small(&dir, kind).engine;
+        let ballast = small.join("ballast");
+        std::fs::write(&ballast, vec![1; 20 << 20]).unwrap();
+        let batch = |n: u32| puts([(n.to_be_bytes().to_vec(), vec![n as u8; 50_000])]);
+        let mut n = 0;
+        loop {
+            let answer = engine
+                .write(&batch(n))
+                .and_then(|()| if n % 10 == 9 { engine.flush() } else { Ok(()) });
+            match answer {
+                Ok(()) => n += 1,
+                Err(_) => break,
+            }
+        }
+        std::fs::remove_file(&ballast).unwrap();
+        // Space is back, but that does not help by itself.
+        engine.write(&batch(n)).and_then(|()| engine.flush()).unwrap_err();
+        engine.reopen().unwrap();
+        let found = scan(&*engine, &all(), Direction::Forward);
+        assert!(found.len() as u32 >= n / 10 * 10 && found.len() as u32 <= n + 1);
+        for (at, (key, value)) in found.iter().enumerate() {
+            assert_eq!(key.as_ref(), (at as u32).to_be_bytes());
+            assert!(value.len() == 50_000 && value.iter().all(|&byte| byte == at as u8));
+        }
+        engine.write(&batch(n)).unwrap();
+        engine.flush().unwrap();
+        drop(engine);
+        open_small(&dir, kind);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

@@ -5,7 +5,8 @@
 //!
 //! # Caveats, all met by this file
 //! - *A lost page of the journal.* fjall refuses to open when a machine that died lost a page in the middle of a batch of
-//!   the journal's unsynced tail: such a journal is cut, see [`journal`] (R17).
+//!   the journal's unsynced tail: such a journal is cut, see `journal.rs` beside this file
+//!   (R17).
 //! - *Poison.* After a failed write fjall takes no more, even with space back, until it is opened anew (R11):
 //!   [`Engine::reopen`] does that in place. Snapshots of before are then refused; scans under way are waited for.
 //! - *Endless waits.* A commit of fjall sleeps until its threads have flushed and compacted enough, even if those threads

@@ -15,7 +15,6 @@ pub mod sled;
 #[cfg(any(feature = "engine-fjall", feature = "engine-sled"))]
 mod slot;
 
-use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
@@ -117,8 +116,8 @@ pub trait Engine: Reader + 'static {
     ///
     /// # Errors
     /// `Error::Engine` at once for a key that no engine takes: an empty one, one of more than [`MAX_KEY_BYTES`], one that
-    /// begins with [`ENGINE_TAG`](crate::key::ENGINE_TAG). Else a fault of the engine; then nothing of the batch is visible,
-    /// and the engine may need [`Engine::reopen`], after which the whole batch may be visible all the same.
+    /// begins with [`ENGINE_TAG`]. Else a fault of the engine, which may need [`Engine::reopen`]: until then reads that are
+    /// not isolated may see part of the batch, after it all or nothing of it is there.
     fn write(&self, batch: &Batch) -> Result<()>;
     /// Makes durable everything that was written before the call (R16).
     ///
@@ -131,7 +130,9 @@ pub trait Engine: Reader + 'static {
     fn isolation(&self) -> Isolation;
     /// How large the engine is.
     fn size(&self) -> EngineSize;
-    /// Closes and opens the engine again in place, after a fault (R11): what is visible then is a prefix of what was.
+    /// Closes and opens the engine again in place, after a fault (R11): what is visible then is a prefix of what was, so
+    /// that reads go back in time until the log is replayed. Calls under way are waited for; others wait until it is done;
+    /// a visitor of a scan that calls the engine meanwhile makes it fail. Snapshots of before may answer errors.
     ///
     /// # Errors
     /// A fault of the engine; it may be tried again.
@@ -164,7 +165,7 @@ fn last_changes(batch: &Batch) -> impl Iterator<Item = &Change> {
         .changes
         .iter()
         .map(|change| (change.key(), change))
-        .collect::<BTreeMap<_, _>>()
+        .collect::<std::collections::BTreeMap<_, _>>()
         .into_values()
 }
 

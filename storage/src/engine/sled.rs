@@ -8,6 +8,8 @@
 //!   of the directory after it. And sled never syncs its files for values beyond a quarter of a segment; so segments are of
 //!   16 MiB, and values are stored in pieces of at most 200 KB: sixteen of them, the most that a leaf holds before it
 //!   splits, stay below a quarter of a segment (R16).
+//! - *The last batch.* If nothing stands behind it in sled's log, recovery takes the last batch for torn, flushed or not; so
+//!   a flush writes a mark behind it first.
 //! - *Power loss.* Even so sled does not order its writes. An engine that was open when the *machine* died is reported as
 //!   not trusted, see [`Opened::trusted`]; a process that was killed leaves the system's cache behind, and does no harm.
 //! - *Errors.* sled repeats an error until it is opened anew: [`Engine::reopen`] does that in place (R11).
@@ -15,7 +17,7 @@
 //! # Format
 //! A key's value begins with a byte: `00`, the value follows; `01`, its pieces stand elsewhere, and their id and number
 //! follow, eight and four bytes. A piece's key is [`ENGINE_TAG`] · id · number of the piece: behind all keys of a node, so
-//! that scans end before them. An id is used once: whoever finds all pieces of an id has one whole value, and whoever misses
+//! that scans end before them. The tag alone is the key of the flushes' mark, and its value means nothing. An id is used once: whoever finds all pieces of an id has one whole value, and whoever misses
 //! one looks at the key again.
 
 mod boot;
@@ -48,6 +50,11 @@ const SEGMENT_BYTES: usize = 16 << 20;
 const WHOLE: u8 = 0;
 const PIECES: u8 = 1;
 
+/// The key of the mark that a flush writes behind the last batch; it stands before all pieces.
+const MARK: [u8; 1] = [ENGINE_TAG];
+/// Where the pieces begin.
+const FIRST_PIECE: [u8; 2] = [ENGINE_TAG, 0];
+
 /// How often a get looks again for a value whose pieces were replaced while it read them.
 const LOOKS: u32 = 1_000;
 
@@ -64,6 +71,8 @@ pub struct SledEngine {
     last_id: Mutex<u64>,
     /// Whether a value in pieces may be there: while none is, a write need not look for pieces that it makes void.
     pieces: AtomicBool,
+    /// Whether a batch was written behind the last mark.
+    unmarked: Mutex<bool>,
     boot: Boot,
 }
 
@@ -81,20 +90,25 @@ struct Pieces {
 impl SledEngine {
     /// Opens the engine of a directory that its marker says is sled's.
     pub(super) fn open(dir: &Path, options: &EngineOptions) -> Result<Opened> {
+        let engine = Self::new(dir, options)?;
+        let trusted = engine.boot.trusted();
+        Ok(Opened { engine: Arc::new(engine), trusted, cut_bytes: 0 })
+    }
+
+    fn new(dir: &Path, options: &EngineOptions) -> Result<Self> {
         let open = Open::new(dir, options)?;
-        // The lock is held from here on.
+        // sled's lock is held from here on.
         let boot = Boot::begin(dir)?;
         let last_id = open.last_id()?;
-        let trusted = boot.trusted();
-        let engine = Self {
+        Ok(Self {
             slot: Slot::new(open),
             dir: dir.to_owned(),
             options: options.clone(),
             last_id: Mutex::new(last_id),
             pieces: AtomicBool::new(last_id > 0),
+            unmarked: Mutex::new(true),
             boot,
-        };
-        Ok(Opened { engine: Arc::new(engine), trusted, cut_bytes: 0 })
+        })
     }
 }
 
@@ -133,7 +147,7 @@ impl Open {
 
     /// The highest id that any piece has; zero if there is none.
     fn last_id(&self) -> Result<u64> {
-        match self.db.range([ENGINE_TAG]..).next_back() {
+        match self.db.range(FIRST_PIECE..).next_back() {
             None => Ok(0),
             Some(Err(e)) => Err(fault("reading", e)),
             Some(Ok((key, _))) => match key.get(1..9).and_then(|id| id.try_into().ok()) {
@@ -317,11 +331,20 @@ impl Engine for SledEngine {
                 }
             }
         }
-        open.db.apply_batch(changes).map_err(|e| fault("writing", e))
+        open.db.apply_batch(changes).map_err(|e| fault("writing", e))?;
+        *self.unmarked.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        Ok(())
     }
 
     fn flush(&self) -> Result<()> {
         let open = self.slot.get()?;
+        {
+            let mut unmarked = self.unmarked.lock().unwrap_or_else(PoisonError::into_inner);
+            if *unmarked {
+                open.db.insert(MARK, &[]).map_err(|e| fault("marking a flush", e))?;
+                *unmarked = false;
+            }
+        }
         open.db.flush().map_err(|e| fault("flushing", e))?;
         boot::sync_file_system(&self.dir)
     }
@@ -346,6 +369,7 @@ impl Engine for SledEngine {
             let open = Open::new(&self.dir, &self.options)?;
             // Never lower: a reader may still hold an id from before.
             *last_id = open.last_id()?.max(*last_id);
+            *self.unmarked.lock().unwrap_or_else(PoisonError::into_inner) = true;
             Ok(open)
         })
     }

@@ -51,7 +51,7 @@ proptest! {
         let bytes = key.encode();
         let cut = bytes.slice(..cut % bytes.len());
         if let Ok(other) = EngineKey::decode(&cut) {
-            prop_assert_ne!(other, key.clone());
+            prop_assert_ne!(&other, &key);
         }
         let longer = Bytes::from([bytes.as_ref(), &[0]].concat());
         if let Ok(other) = EngineKey::decode(&longer) {

@@ -159,14 +159,18 @@ fn newest(data: &Path) -> Result<Option<PathBuf>> {
 /// The length of a file without the zeros at its end, which fjall allocates ahead.
 pub(super) fn written(path: &Path) -> io::Result<u64> {
     let mut file = File::open(path)?;
-    let mut buffer = vec![0; 64 << 10];
+    let zeros = vec![0; 64 << 10];
+    let mut buffer = zeros.clone();
     let (mut position, mut end) = (0u64, 0u64);
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
             return Ok(end);
         }
-        if let Some(last) = buffer[..read].iter().rposition(|&byte| byte != 0) {
+        // Compared whole first, for it is nearly all zeros.
+        if buffer[..read] != zeros[..read]
+            && let Some(last) = buffer[..read].iter().rposition(|&byte| byte != 0)
+        {
             end = position + last as u64 + 1;
         }
         position += read as u64;

@@ -157,12 +157,15 @@ fn a_sealed_journal_is_never_cut() {
     let mut bytes = fs::read(&journal).unwrap();
     bytes[crash.ends[2] + 5_000] ^= 1;
     fs::write(&journal, &bytes).unwrap();
-    // A newer one makes it a sealed one.
-    fs::write(crash.dir.path().join("data/1.jnl"), [0; PAGE]).unwrap();
-    let opened = open(crash.dir.path(), EngineKind::Fjall, &EngineOptions::default());
-    assert!(matches!(opened, Err(Error::Engine(_))), "{opened:?}");
-    assert!(fs::read(&journal).unwrap() == bytes, "the sealed journal was changed");
-    assert!(!crash.dir.path().join("refused.jnl").exists());
+    // A newer one makes it a sealed one: be the newer one whole, or be it damaged too, and then it is put back.
+    for newest in [vec![0; PAGE], bytes.clone()] {
+        fs::write(crash.dir.path().join("data/1.jnl"), &newest).unwrap();
+        let opened = open(crash.dir.path(), EngineKind::Fjall, &EngineOptions::default());
+        assert!(matches!(opened, Err(Error::Engine(_))), "{opened:?}");
+        assert!(fs::read(&journal).unwrap() == bytes, "the sealed journal was changed");
+        assert!(fs::read(crash.dir.path().join("data/1.jnl")).unwrap() == newest, "not put back");
+        assert!(!crash.dir.path().join("refused.jnl").exists());
+    }
 }
 
 #[test]
@@ -214,6 +217,8 @@ fn a_reopening_waits_for_a_scan_under_way() {
         seen += 1;
         let engine = Arc::clone(&engine);
         reopening.get_or_insert_with(|| std::thread::spawn(move || engine.reopen()));
+        // Longer than fjall itself waits for the directory's lock.
+        sleep(Duration::from_millis(250));
         Ok(std::ops::ControlFlow::Continue(()))
     };
     engine.scan(&all(), Direction::Forward, &mut visit).unwrap();
