@@ -3,7 +3,7 @@
 //! DynamoDB judges a request in two rounds, and so does this. The first holds every field against the bounds that its
 //! service model declares and reports what it finds together, up to ten at once: `2 validation errors detected: Value
 //! 'a' at 'tableName' failed to satisfy constraint: Member must ...; ...`. Those bounds stand as data in
-//! [`constraints`], and fields are looked at in the model's order. The second round looks at fields together (a value
+//! `constraints`, and fields are looked at in the model's order. The second round looks at fields together (a value
 //! without an expression that could use it, a segment beyond the last) and stops at the first thing that is wrong.
 //!
 //! - `tables`: the operations on tables. `items`: on one item. `reads`: Query and Scan. `batches`: the two batches.

@@ -38,7 +38,19 @@ impl<'a> Reader<'a> {
     }
 
     /// A varint of up to 64 bits, in as many bytes as the writer liked (at most ten).
+    #[inline]
     pub(super) fn varint(&mut self) -> Result<u64> {
+        // Nearly every tag and most lengths are one byte.
+        if let Some((&byte, rest)) = self.rest.split_first()
+            && byte < 0x80
+        {
+            self.rest = rest;
+            return Ok(byte.into());
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let Some((&byte, rest)) = self.rest.split_first() else {

@@ -89,7 +89,6 @@ impl<'a> PageBuilder<'a> {
     /// Filters, counts, projects and keeps an item.
     fn take(&mut self, item: EncodedItem) -> Result<()> {
         let Selection { filter, projection, count_only, .. } = self.selection;
-        let projection = projection.as_ref().filter(|_| !count_only);
         let tree = if filter.is_some() || projection.is_some() {
             item.decode_stored()?
         } else {

@@ -46,7 +46,7 @@ pub fn segment_range(segment: u32, total_segments: u32) -> RangeInclusive<u64> {
     let total = u128::from(total_segments.max(1));
     let segment = u128::from(segment).min(total - 1);
     let hashes = 1u128 << 64;
-    let first_of = |segment: u128| (hashes * segment).div_ceil(total);
+    let first_of = |segment: u128| hashes * segment / total;
     // Both fit: the first hash of a segment is below 2^64, and so is the last one of the last.
     first_of(segment) as u64..=(first_of(segment + 1) - 1) as u64
 }

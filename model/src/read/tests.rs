@@ -434,6 +434,7 @@ proptest! {
             let rest = all.iter().filter(|(key, _)| range.contains(key)).cloned();
             let answer = page(&query, rest);
             seen.extend(answer.items);
+            prop_assert!(seen.len() <= all.len(), "pages repeat items");
             start = answer.last_evaluated_key;
             if start.is_none() {
                 break;

@@ -82,7 +82,8 @@ impl PreparedWrite {
                 let before = if old.is_some() { old_tree } else { self.key.to_attributes(schema) };
                 let after = update.apply(&before)?;
                 let touched = match self.return_values {
-                    ReturnValues::UpdatedOld if old.is_some() => update.touched(&before),
+                    // Of an absent item that is nothing: an update names no key attributes.
+                    ReturnValues::UpdatedOld => update.touched(&before),
                     ReturnValues::UpdatedNew => update.touched(&after),
                     _ => Item::new(),
                 };

@@ -211,7 +211,7 @@ proptest! {
             let _ = update.apply(&item).map(|after| update.touched(&after));
         }
         if let Ok(projection) = Projection::parse(&text, &mut substitutions) {
-            projection.project(&item);
+            let _ = projection.project(&item);
         }
         let schema = super::schema(("a", KeyType::N), Some(("b", KeyType::S)));
         let _ = KeyCondition::parse(&text, &mut substitutions, &schema);
