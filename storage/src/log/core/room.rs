@@ -40,6 +40,11 @@ impl LogOptions {
         self.segment_bytes - HEADER_BYTES - 2 * HEAD_BYTES
     }
 
+    /// The most segments there may be while the log is open: opening it may need one more.
+    pub(crate) const fn segments_max(&self) -> usize {
+        (self.budget_bytes / self.segment_bytes) as usize - 1
+    }
+
     /// The largest record.
     pub(crate) const fn record_bytes_max(&self) -> u64 {
         self.capacity() / 4
@@ -133,9 +138,9 @@ impl LogCore {
             && (!self.may_grow() || self.no_room.is_some())
     }
 
-    /// Whether the budget allows one more segment.
+    /// Whether the budget allows one more segment, besides the one that opening the log may need.
     pub(super) fn may_grow(&self) -> bool {
-        self.file_bytes() + self.options.segment_bytes <= self.options.budget_bytes
+        self.file_bytes() + 2 * self.options.segment_bytes <= self.options.budget_bytes
     }
 
     fn file_bytes(&self) -> u64 {
