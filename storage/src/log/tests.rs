@@ -1,6 +1,8 @@
 //! Tests of the log as a whole: golden scripts, and random runs with crashes against a model.
 
+mod damage;
 mod golden;
+mod groups;
 mod node;
 mod random;
 mod trace;

@@ -29,6 +29,8 @@ use crate::log::{
 use crate::machine::GroupId;
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod tests;
 
 type Done = Box<dyn FnOnce(Result<()>) + Send>;
@@ -68,8 +70,8 @@ impl Log {
     ///
     /// # Errors
     /// `Corruption`, `Version`, `LogMisuse` for options that contradict each other, and what the disk answers.
-    pub fn open(disk: Arc<dyn Disk>, options: LogOptions) -> Result<(Self, Recovery)> {
-        let (core, files, recovery) = recover(disk, &options)?;
+    pub fn open(disk: Arc<dyn Disk>, options: &LogOptions) -> Result<(Self, Recovery)> {
+        let (core, files, recovery) = recover(disk, options)?;
         let state = State {
             core,
             waiting: VecDeque::new(),
@@ -99,10 +101,10 @@ impl Log {
     /// `LogBusy`, `LogFull`, `LogMisuse` or `LogFailed`: nothing was taken, and `done` is dropped without having run.
     pub fn append(
         &self,
-        batch: Vec<Record>,
+        batch: &[Record],
         done: impl FnOnce(Result<()>) + Send + 'static,
     ) -> Result<()> {
-        self.shared.append(Box::new(done), false, |core| core.stage(&batch))
+        self.shared.append(Box::new(done), false, |core| core.stage(batch))
     }
 
     /// Takes room for a batch of about `bytes` (see [`Log::weight`]) before its content is known: a host reserves before it
@@ -127,11 +129,11 @@ impl Log {
     pub fn append_reserved(
         &self,
         mut room: Reservation,
-        batch: Vec<Record>,
+        batch: &[Record],
         done: impl FnOnce(Result<()>) + Send + 'static,
     ) -> Result<()> {
         self.shared.append(Box::new(done), true, |core| {
-            core.stage_reserved(std::mem::take(&mut room.bytes), &batch)
+            core.stage_reserved(std::mem::take(&mut room.bytes), batch)
         })
     }
 

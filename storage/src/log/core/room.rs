@@ -21,7 +21,7 @@ impl LogOptions {
     /// `LogMisuse`, with what does not.
     pub fn validate(&self) -> Result<()> {
         let segment = self.segment_bytes;
-        let wrong = if !(16 << 10..=1 << 30).contains(&segment) || segment % 4096 != 0 {
+        let wrong = if !(16 << 10..=1 << 30).contains(&segment) || !segment.is_multiple_of(4096) {
             "a segment has 16 KiB to 1 GiB, in pages of 4 KiB"
         } else if self.budget_bytes / segment < 4 {
             "the budget has to hold four segments"

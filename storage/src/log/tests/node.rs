@@ -35,7 +35,10 @@ impl Node {
         while let Some(write) = self.core.flush() {
             if let Err(error) = self.files.perform_all(&write) {
                 self.core.failed(&write, &error);
-                return Err(error);
+                if self.core.failure().is_some() {
+                    return Err(error);
+                }
+                continue;
             }
             self.core.completed(write);
         }
