@@ -1,10 +1,16 @@
 //! The door to the disk: the few file operations that the log and the snapshot files need.
 //!
-//! [`Disk`] is one flat directory. The real one is [`RealDisk`]; tests and the simulator bring their own, which lose
+//! [`Disk`] is one flat directory. The real one is [`RealDisk`]; [`CrashDisk`] is for tests and the simulator, and loses
 //! what was not synced. An operation is durable only after the sync that its doc names.
 
 use std::io;
 use std::sync::Arc;
+
+mod crash;
+mod real;
+
+pub use self::crash::{Crash, CrashDisk, Fault, FaultOp};
+pub use self::real::RealDisk;
 
 /// One flat directory of files.
 pub trait Disk: Send + Sync + 'static {
@@ -42,6 +48,7 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 /// An open file.
+#[expect(clippy::len_without_is_empty, reason = "nobody asks a file whether it is empty")]
 pub trait DiskFile: Send + Sync {
     /// Reads up to `buf.len()` bytes at an offset; fewer only at the end of the file.
     ///

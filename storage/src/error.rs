@@ -42,6 +42,21 @@ pub enum Error {
     LogFailed(String),
     /// The disk has no room.
     Full(String),
+    /// The log's byte budget is used up by records that are still needed: truncate groups, then try again. Nothing of
+    /// the batch was taken.
+    LogFull(String),
+    /// Too much waits to be written: try again when some of it is done. Nothing of the batch was taken.
+    LogBusy(String),
+    /// A batch contradicts what the log holds (a gap between entries, a group that was removed), or is too large for it.
+    /// A fault of the caller; nothing of the batch was taken.
+    LogMisuse(String),
+    /// The entry asked for lies at or below its group's truncation mark.
+    LogTruncated {
+        /// The group.
+        group: u64,
+        /// The index asked for.
+        index: u64,
+    },
 }
 
 impl Error {
@@ -69,11 +84,20 @@ impl fmt::Display for Error {
                 write!(f, "corrupt data in {place} at offset {offset}: {message}")
             }
             Self::Version { place, found, known } => {
-                write!(f, "{place} has format version {found}, and this version knows up to {known}")
+                write!(
+                    f,
+                    "{place} has format version {found}, and this version knows up to {known}"
+                )
             }
             Self::Engine(message) => write!(f, "the engine failed: {message}"),
             Self::LogFailed(message) => write!(f, "the log failed: {message}"),
             Self::Full(context) => write!(f, "no space left on the disk: {context}"),
+            Self::LogFull(message) => write!(f, "the log is full: {message}"),
+            Self::LogBusy(message) => write!(f, "the log is busy: {message}"),
+            Self::LogMisuse(message) => write!(f, "the log refuses a batch: {message}"),
+            Self::LogTruncated { group, index } => {
+                write!(f, "entry {index} of group {group} has been truncated")
+            }
         }
     }
 }

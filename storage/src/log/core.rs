@@ -1,0 +1,508 @@
+//! The pure core of the log: batches in, [`DiskOp`]s out, completions in.
+//!
+//! ```text
+//!   stage(batch)* ──▶ flush() ──▶ Write{ops} ──▶ driver ──▶ completed(write) | failed(write)
+//! ```
+//!
+//! A batch gets its place, and its checksums, when it is staged; staging goes on while a write is under way. One write is
+//! under way at a time. What it carries besides the batches is filled in by [`LogCore::flush`]: the [`Head`]s, and the small
+//! records that keep the oldest segments alive, written ahead.
+//!
+//! # Invariants
+//! - A header is written only after everything in the segment before it is synced, and records only after their header is.
+//! - A segment is released once nothing in it is needed and what superseded it is *completed*; it is used again only after
+//!   a synced head has said that it is not needed.
+//! - What is released is always the oldest: a mark never comes back to a group whose newer mark was dropped with it.
+//! - Nothing is created while placing: segments are made ahead ([`LogOptions::spare_segments`]), so that a disk without
+//!   room refuses batches and never half a write.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+
+use crate::error::{Error, Result};
+use crate::log::format::{
+    Body, HEAD_BYTES, HEADER_BYTES, Head, Header, PAGE_BYTES, encode, record_bytes, seed,
+};
+use crate::log::index::{Index, Located, Place};
+use crate::log::read::Source;
+use crate::log::{LogOptions, LogStats, Mark, Position, Record};
+use crate::machine::GroupId;
+
+mod room;
+mod write;
+
+use self::room::SMALL_RECORD_BYTES;
+
+pub use self::write::{DiskOp, SegmentFile, Write};
+use self::write::{Part, WriteKind};
+
+/// How far ahead of the records a new segment is filled with zeros: writing into space that is merely reserved costs the
+/// file system half as much again for each sync, so that is done a piece at a time.
+const ZERO_AHEAD_BYTES: u64 = 1 << 20;
+/// The most that is rewritten ahead in one write.
+const REWRITE_BYTES: u64 = 256 << 10;
+
+/// A group that keeps the oldest segments from being released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pressure {
+    /// The group.
+    pub group: GroupId,
+    /// Truncate up to this index.
+    pub truncate_to: u64,
+    /// The bytes of its entries up to there.
+    pub bytes: u64,
+}
+
+/// A segment in use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    pub(crate) incarnation: u64,
+    pub(crate) file: SegmentFile,
+    /// The file's length.
+    pub(crate) file_bytes: u64,
+    /// Where its records end, staged ones included.
+    pub(crate) end: u64,
+    /// Up to where the file is known to hold written bytes.
+    pub(crate) zeroed: u64,
+}
+
+/// A segment file that is ready to be used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spare {
+    pub(crate) file: SegmentFile,
+    pub(crate) zeroed: u64,
+}
+
+/// The log as a value.
+pub struct LogCore {
+    options: LogOptions,
+    /// The log's salt: that of its first segment for good.
+    salt: u64,
+    index: Index,
+    /// Oldest first; the last one is being written.
+    chain: VecDeque<Segment>,
+    /// The seed of the last one's checksums.
+    seed: u32,
+    spares: Vec<Spare>,
+    /// Released files that do not fit the options any more.
+    unfit: Vec<(SegmentFile, u64)>,
+    next_incarnation: u64,
+    next_file: u32,
+    /// What is staged and not handed out.
+    pending: Vec<Part>,
+    pending_records: u64,
+    /// The number of the write that is being staged; the one before it may be under way.
+    write: u64,
+    in_flight: bool,
+    in_flight_bytes: u64,
+    /// Buffers of writes that are done.
+    buffers: Vec<Vec<u8>>,
+    /// Room promised to batches that are not staged yet.
+    reserved: u64,
+    failed: Option<String>,
+    /// Why no spare segment can be made; tried again once something was released.
+    no_room: Option<String>,
+    stats: LogStats,
+}
+
+/// What recovery found, for the core to go on from.
+pub(crate) struct Found {
+    pub(crate) salt: u64,
+    pub(crate) index: Index,
+    pub(crate) chain: VecDeque<Segment>,
+    pub(crate) spares: Vec<Spare>,
+    pub(crate) next_incarnation: u64,
+    pub(crate) next_file: u32,
+}
+
+impl LogCore {
+    pub(crate) fn new(options: LogOptions, found: Found) -> Self {
+        let mut core = Self {
+            options,
+            salt: found.salt,
+            index: found.index,
+            chain: found.chain,
+            seed: 0,
+            spares: found.spares,
+            unfit: Vec::new(),
+            next_incarnation: found.next_incarnation,
+            next_file: found.next_file,
+            pending: Vec::new(),
+            pending_records: 0,
+            write: 1,
+            in_flight: false,
+            in_flight_bytes: 0,
+            buffers: Vec::new(),
+            reserved: 0,
+            failed: None,
+            no_room: None,
+            stats: LogStats::default(),
+        };
+        let active = *core.active();
+        core.seed = seed(active.incarnation, core.salt);
+        core.stats.synced = Position { segment: active.incarnation, offset: active.end };
+        core.index.live.write = core.write;
+        core.release(0);
+        core
+    }
+
+    /// Takes a batch whole, or not at all. Hard states go behind everything else of the batch.
+    ///
+    /// # Errors
+    /// `LogBusy`, `LogFull`, `LogMisuse` or `LogFailed`.
+    pub fn stage(&mut self, batch: &[Record]) -> Result<()> {
+        self.admit(batch)?;
+        self.place_batch(batch)
+    }
+
+    /// As [`LogCore::stage`], in room that [`LogCore::reserve`] gave, which is given back.
+    ///
+    /// # Errors
+    /// As [`LogCore::stage`]; `LogBusy` or `LogFull` only if the batch is larger than what was reserved.
+    pub fn stage_reserved(&mut self, reserved: u64, batch: &[Record]) -> Result<()> {
+        self.unreserve(reserved);
+        if Self::weight(batch) > reserved || self.failed.is_some() {
+            return self.stage(batch);
+        }
+        self.fits(batch)?;
+        self.place_batch(batch)
+    }
+
+    fn place_batch(&mut self, batch: &[Record]) -> Result<()> {
+        let last = |record: &&Record| matches!(record, Record::HardState { .. });
+        let ordered = || {
+            let first = batch.iter().filter(move |record| !last(record));
+            first.chain(batch.iter().filter(last))
+        };
+        self.index.check(ordered()).map_err(Error::LogMisuse)?;
+        for record in ordered() {
+            if !self.index.is_idle(record) {
+                self.place(record);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a record behind the last one. There is room for it: that was judged before.
+    fn place(&mut self, record: &Record) {
+        let len = record_bytes(record);
+        self.make_way(len);
+        let seed = self.seed;
+        let active = self.active_mut();
+        let place =
+            Place { segment: active.incarnation, offset: active.end as u32, len: len as u32 };
+        active.end += len;
+        let part = self.pending.last_mut().expect("way was made");
+        encode(&mut part.buffer, seed, record);
+        self.pending_records += 1;
+        let taken = self.index.apply(record.group(), &Body::of(record), place);
+        debug_assert_eq!(taken, Ok(()), "the batch was checked");
+    }
+
+    /// Sees to it that the last pending part can take a record of this length.
+    fn make_way(&mut self, len: u64) {
+        if self.active().left(self.pending.is_empty()) < len {
+            if self.pending.is_empty() {
+                // The head alone: it has to say what is not needed any more before the next segment's file is used again.
+                self.begin_part(None);
+            }
+            self.rotate();
+        } else if self.pending.is_empty() {
+            self.begin_part(None);
+        }
+    }
+
+    fn begin_part(&mut self, header: Option<Header>) {
+        let mut buffer = self.buffers.pop().unwrap_or_default();
+        buffer.resize(HEAD_BYTES as usize, 0);
+        let active = self.active_mut();
+        let part = Part {
+            segment: active.incarnation,
+            file: active.file,
+            start: active.end,
+            header,
+            buffer,
+        };
+        active.end += HEAD_BYTES;
+        self.pending.push(part);
+    }
+
+    /// Goes on in a spare segment.
+    fn rotate(&mut self) {
+        let spare = self.spares.pop().expect("room was judged by the spare segments there are");
+        let last = self.active();
+        let header = Header {
+            in_chain: true,
+            incarnation: self.next_incarnation,
+            previous: Position { segment: last.incarnation, offset: last.end },
+            file_bytes: self.options.segment_bytes,
+            salt: self.salt,
+        };
+        self.next_incarnation += 1;
+        self.chain.push_back(Segment {
+            incarnation: header.incarnation,
+            file: spare.file,
+            file_bytes: header.file_bytes,
+            end: HEADER_BYTES,
+            zeroed: spare.zeroed,
+        });
+        self.seed = seed(header.incarnation, self.salt);
+        self.begin_part(Some(header));
+    }
+
+    /// The next write: a spare segment if one is wanted, else everything staged since the last call. `None` if there is
+    /// nothing to do, a write is under way, or the log has failed.
+    pub fn flush(&mut self) -> Option<Write> {
+        if self.in_flight || self.failed.is_some() {
+            return None;
+        }
+        let write = self.make_spare().or_else(|| self.write_pending())?;
+        self.in_flight = true;
+        Some(write)
+    }
+
+    /// A last head that vouches for everything before it; `None` as for [`LogCore::flush`], or if there is no room for it.
+    pub fn flush_mark(&mut self) -> Option<Write> {
+        if !self.in_flight && self.pending.is_empty() && self.active().left(true) > 0 {
+            self.begin_part(None);
+        }
+        self.flush()
+    }
+
+    fn make_spare(&mut self) -> Option<Write> {
+        let wanted = self.spares.len() < self.options.spare_segments;
+        if !wanted || self.no_room.is_some() || !self.may_grow() {
+            return None;
+        }
+        let file = SegmentFile(self.next_file);
+        let create = DiskOp::Create { file, len: self.options.segment_bytes };
+        Some(Write {
+            kind: WriteKind::Spare(file),
+            ops: vec![create, DiskOp::Sync { file }, DiskOp::SyncDir],
+        })
+    }
+
+    fn write_pending(&mut self) -> Option<Write> {
+        self.rewrite_ahead();
+        if self.pending.is_empty() {
+            return None;
+        }
+        let parts = mem::take(&mut self.pending);
+        let head = Head {
+            synced: self.stats.synced,
+            first_needed: self.chain.front().map_or(0, |segment| segment.incarnation),
+            len: 0,
+        };
+        let mut ops = Vec::with_capacity(parts.len() * 4);
+        self.in_flight_bytes = parts.iter().map(|part| part.buffer.len() as u64).sum();
+        for part in parts {
+            let zeroed = self.zero_ahead(part.segment, part.end());
+            let seed = seed(part.segment, self.salt);
+            part.into_ops(head, seed, zeroed, &mut ops);
+        }
+        ops.extend(self.unfit.drain(..).map(|(file, _)| DiskOp::Remove { file }));
+        let active = self.active();
+        let kind = WriteKind::Batches {
+            number: self.write,
+            end: Position { segment: active.incarnation, offset: active.end },
+            records: mem::take(&mut self.pending_records),
+        };
+        self.write += 1;
+        self.index.live.write = self.write;
+        Some(Write { kind, ops })
+    }
+
+    /// Up to where a write that ends here has to be filled with zeros.
+    fn zero_ahead(&mut self, incarnation: u64, end: u64) -> u64 {
+        let Some(segment) = self.chain.iter_mut().rfind(|it| it.incarnation == incarnation) else {
+            return end;
+        };
+        let page = end.next_multiple_of(PAGE_BYTES);
+        if page <= segment.zeroed {
+            return page;
+        }
+        segment.zeroed = end.next_multiple_of(ZERO_AHEAD_BYTES).min(segment.file_bytes);
+        segment.zeroed
+    }
+
+    /// Writes the small records again that alone keep the oldest segments.
+    fn rewrite_ahead(&mut self) {
+        if self.pending.is_empty() && !self.is_short() {
+            // It goes with the next write.
+            return;
+        }
+        let mut budget = REWRITE_BYTES;
+        for at in 0..self.chain.len() - 1 {
+            let segment = self.chain[at].incarnation;
+            if segment >= self.pending.first().map_or(u64::MAX, |part| part.segment) {
+                return;
+            }
+            let Some(small) = self.index.live.small_only(segment) else {
+                // Entries are needed here.
+                return;
+            };
+            if small > 0 && !self.wants_rewriting() {
+                return;
+            }
+            let room = self.room(SMALL_RECORD_BYTES);
+            let records = self.index.small_records(segment, budget.min(room));
+            for record in &records {
+                self.place(record);
+                budget -= record_bytes(record);
+            }
+            self.stats.rewritten += records.len() as u64;
+            if self.index.live.small_only(segment) != Some(0) {
+                return;
+            }
+        }
+    }
+
+    /// The write is done.
+    pub fn completed(&mut self, write: Write) {
+        self.in_flight = false;
+        match write.kind {
+            WriteKind::Spare(file) => {
+                self.next_file += 1;
+                self.spares.push(Spare { file, zeroed: 0 });
+            }
+            WriteKind::Batches { number, end, records } => {
+                self.in_flight_bytes = 0;
+                self.stats.synced = end;
+                self.stats.writes += 1;
+                self.stats.records += records;
+                self.release(number);
+            }
+        }
+        for op in write.ops {
+            match op {
+                DiskOp::Sync { .. } => self.stats.syncs += 1,
+                DiskOp::Write { data, .. } => self.keep_buffer(data),
+                DiskOp::Create { .. } | DiskOp::SyncDir | DiskOp::Remove { .. } => {}
+            }
+        }
+    }
+
+    /// An operation of the write failed. The log takes nothing any more, unless only the room for a spare segment was missing.
+    pub fn failed(&mut self, write: &Write, error: &Error) {
+        self.in_flight = false;
+        match (&write.kind, error) {
+            (WriteKind::Spare(_), Error::Full(message)) => self.no_room = Some(message.clone()),
+            _ => self.failed = Some(error.to_string()),
+        }
+    }
+
+    fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
+        // Headers' pages, and what a rare huge write took, are not worth keeping.
+        if self.buffers.len() < 2 && (8192..4 << 20).contains(&buffer.capacity()) {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+
+    /// Releases the oldest segments that nothing is needed of any more, as of a write that is completed.
+    fn release(&mut self, completed: u64) {
+        while self.chain.len() > 1
+            && let Some(oldest) = self.chain.front().copied()
+            && self.index.live.is_released(oldest.incarnation, completed)
+            && oldest.incarnation < self.stats.synced.segment
+        {
+            self.chain.pop_front();
+            self.index.live.forget(oldest.incarnation);
+            self.no_room = None;
+            if oldest.file_bytes == self.options.segment_bytes {
+                self.spares.push(Spare { file: oldest.file, zeroed: oldest.zeroed });
+            } else {
+                self.unfit.push((oldest.file, oldest.file_bytes));
+            }
+        }
+    }
+
+    /// What stopped the log.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        self.failed.clone().map(Error::LogFailed)
+    }
+
+    /// The number of the write in which what is staged now will be; writes are numbered from one.
+    #[must_use]
+    pub const fn staging(&self) -> u64 {
+        self.write
+    }
+
+    /// The term of an entry, staged ones included; that of the mark at the mark.
+    #[must_use]
+    pub fn term(&self, group: GroupId, index: u64) -> Option<u64> {
+        self.index.term(group, index)
+    }
+
+    /// What the group's log begins behind; `None` for an unknown or removed group.
+    #[must_use]
+    pub fn mark(&self, group: GroupId) -> Option<Mark> {
+        self.index.mark(group)
+    }
+
+    /// The index of the group's last entry, staged ones included, or of the mark.
+    #[must_use]
+    pub fn last_index(&self, group: GroupId) -> Option<u64> {
+        self.index.last(group)
+    }
+
+    /// Where the entries of a range are, as far as they are synced, up to `max_bytes` but at least one.
+    ///
+    /// # Errors
+    /// `LogTruncated` if the range begins at or below the group's mark.
+    pub fn locate(
+        &self,
+        group: GroupId,
+        range: std::ops::Range<u64>,
+        max_bytes: u64,
+    ) -> Result<Vec<Located>> {
+        if self.index.mark(group).is_some_and(|mark| range.start <= mark.index) {
+            return Err(Error::LogTruncated { group: group.0, index: range.start });
+        }
+        let mut bytes = 0;
+        let fits = |located: &Located| {
+            let first = bytes == 0;
+            bytes += u64::from(located.place.len);
+            self.is_synced(located.place) && (first || bytes <= max_bytes)
+        };
+        Ok(self.index.entries(group, range).take_while(fits).collect())
+    }
+
+    fn is_synced(&self, place: Place) -> bool {
+        let at = Position { segment: place.segment, offset: u64::from(place.offset) };
+        at < self.stats.synced
+    }
+
+    /// How an entry that was located is read.
+    #[must_use]
+    pub fn source(&self, located: Located) -> Option<Source> {
+        let Located { index, place, .. } = located;
+        let at = self.chain.binary_search_by_key(&place.segment, |it| it.incarnation).ok()?;
+        let file = self.chain[at].file;
+        Some(Source { index, file, place, seed: seed(place.segment, self.salt) })
+    }
+
+    fn active(&self) -> &Segment {
+        self.chain.back().expect("there is always a segment being written")
+    }
+
+    fn active_mut(&mut self) -> &mut Segment {
+        self.chain.back_mut().expect("there is always a segment being written")
+    }
+}
+
+impl Segment {
+    /// How much a record may take in the segment. A head has always room behind it.
+    fn left(&self, with_head: bool) -> u64 {
+        let heads = if with_head { 2 * HEAD_BYTES } else { HEAD_BYTES };
+        self.file_bytes.saturating_sub(self.end + heads)
+    }
+}
+
+impl fmt::Debug for LogCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogCore").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

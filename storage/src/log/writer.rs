@@ -1,0 +1,361 @@
+//! The thread that writes the log: a thin shell around the core.
+//!
+//! A batch is staged in its caller's thread: it is refused there or gets its place and checksums there. The log's thread
+//! takes everything staged as one write, does it, and runs the completions of its batches in order. While it is in the disk,
+//! the next batches gather: that is the group commit.
+//!
+//! # Invariants
+//! - No lock is held while the disk works or a completion runs.
+//! - A completion runs exactly once if its batch was taken, and never if it was not; with `Ok` only after the sync that
+//!   covers its batch.
+//!
+//! # Caveats
+//! Completions run on the log's thread: they must be quick and must not wait for the log. One that panics is reported, and
+//! the log goes on.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::log::read::read_entries;
+use crate::log::{
+    Files, LogCore, LogEntry, LogOptions, LogStats, Mark, Pressure, Record, Recovery, recover,
+};
+use crate::machine::GroupId;
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod tests;
+
+type Done = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// A node's log. May be shared by several hosts; every method takes `&self`.
+pub struct Log {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Room in the log for a batch to come: see [`Log::reserve`]. Given back when dropped.
+pub struct Reservation {
+    shared: Arc<Shared>,
+    bytes: u64,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+    files: Files,
+    batches_max: usize,
+}
+
+struct State {
+    core: LogCore,
+    /// Completions of batches staged and not done, with the numbers of their writes.
+    waiting: VecDeque<(u64, Done)>,
+    /// Reservations given out and not used.
+    reservations: usize,
+    is_closing: bool,
+    /// Whether the thread waits to be woken.
+    is_idle: bool,
+}
+
+impl Log {
+    /// Opens the log of a directory, or makes one, and starts its thread.
+    ///
+    /// # Errors
+    /// `Corruption`, `Version`, `LogMisuse` for options that contradict each other, and what the disk answers.
+    pub fn open(disk: Arc<dyn Disk>, options: &LogOptions) -> Result<(Self, Recovery)> {
+        let (core, files, recovery) = recover(disk, options)?;
+        let state = State {
+            core,
+            waiting: VecDeque::new(),
+            reservations: 0,
+            is_closing: false,
+            is_idle: false,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            files,
+            batches_max: options.pending_batches,
+        });
+        let thread = std::thread::Builder::new().name("stator-log".to_owned());
+        let thread = thread.spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.run()
+        });
+        let thread = thread.map_err(|error| Error::io("start the log's thread", &error))?;
+        Ok((Self { shared, thread: Some(thread) }, recovery))
+    }
+
+    /// Hands in a batch. `done` runs on the log's thread once the batch is synced, or with the error that stopped the log;
+    /// the completions of one log run in the order of its batches.
+    ///
+    /// # Errors
+    /// `LogBusy`, `LogFull`, `LogMisuse` or `LogFailed`: nothing was taken, and `done` is dropped without having run.
+    pub fn append(
+        &self,
+        batch: &[Record],
+        done: impl FnOnce(Result<()>) + Send + 'static,
+    ) -> Result<()> {
+        self.shared.append(Box::new(done), false, |core| core.stage(batch))
+    }
+
+    /// Takes room for a batch of about `bytes` (see [`Log::weight`]) before its content is known: a host reserves before it
+    /// evaluates. An append with a reservation is not refused for want of room.
+    ///
+    /// # Errors
+    /// `LogBusy`, `LogFull` or `LogFailed`.
+    pub fn reserve(&self, bytes: u64) -> Result<Reservation> {
+        let mut state = self.shared.state();
+        self.shared.has_place(&state)?;
+        let reserved = state.core.reserve(bytes);
+        state.reservations += usize::from(reserved.is_ok());
+        self.shared.wake(&state);
+        drop(state);
+        reserved.map(|()| Reservation { shared: Arc::clone(&self.shared), bytes })
+    }
+
+    /// As [`Log::append`], in the room that was reserved.
+    ///
+    /// # Errors
+    /// `LogMisuse` or `LogFailed`; `LogBusy` or `LogFull` only if the batch is larger than what was reserved.
+    pub fn append_reserved(
+        &self,
+        mut room: Reservation,
+        batch: &[Record],
+        done: impl FnOnce(Result<()>) + Send + 'static,
+    ) -> Result<()> {
+        self.shared.append(Box::new(done), true, |core| {
+            core.stage_reserved(std::mem::take(&mut room.bytes), batch)
+        })
+    }
+
+    /// The bytes that a batch takes in the log.
+    #[must_use]
+    pub fn weight(batch: &[Record]) -> u64 {
+        LogCore::weight(batch)
+    }
+
+    /// Reads entries back from the disk: those of the range from its start on that are synced, up to `max_bytes` of records
+    /// but at least one. What was appended and is not yet synced is not returned: the caller has it in memory.
+    ///
+    /// # Errors
+    /// `LogTruncated` if the range starts at or below the group's mark, `Corruption`, and what the disk answers.
+    pub fn entries(
+        &self,
+        group: GroupId,
+        range: Range<u64>,
+        max_bytes: u64,
+    ) -> Result<Vec<LogEntry>> {
+        read_entries(&self.shared.files, group, || {
+            let state = self.shared.state();
+            let located = state.core.locate(group, range.clone(), max_bytes)?;
+            Ok(located.into_iter().filter_map(|at| state.core.source(at)).collect())
+        })
+    }
+
+    /// The term of an entry, appended ones included; that of the mark at the mark; `None` for anything else.
+    #[must_use]
+    pub fn term(&self, group: GroupId, index: u64) -> Option<u64> {
+        self.shared.state().core.term(group, index)
+    }
+
+    /// What the group's log begins behind; `None` for an unknown or removed group.
+    #[must_use]
+    pub fn mark(&self, group: GroupId) -> Option<Mark> {
+        self.shared.state().core.mark(group)
+    }
+
+    /// The index of the group's last entry, appended ones included; that of the mark if there is none.
+    #[must_use]
+    pub fn last_index(&self, group: GroupId) -> Option<u64> {
+        self.shared.state().core.last_index(group)
+    }
+
+    /// The groups to truncate, and how far, for the log to get back below its soft limit. Empty while it is.
+    #[must_use]
+    pub fn pressure(&self) -> Vec<Pressure> {
+        self.shared.state().core.pressure()
+    }
+
+    /// Figures.
+    #[must_use]
+    pub fn stats(&self) -> LogStats {
+        self.shared.state().core.stats()
+    }
+
+    /// Writes what waits, then a last mark that vouches for it, and ends the thread. Dropping does the same.
+    ///
+    /// # Errors
+    /// What stopped the log.
+    pub fn close(mut self) -> Result<()> {
+        self.end();
+        let failure = self.shared.state().core.failure();
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn end(&mut self) {
+        self.shared.state().is_closing = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the log's thread panicked");
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.reservations -= 1;
+        state.core.unreserve(self.bytes);
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self, state: &State) {
+        if state.is_idle {
+            self.wake.notify_one();
+        }
+    }
+
+    fn append(
+        &self,
+        done: Done,
+        is_reserved: bool,
+        stage: impl FnOnce(&mut LogCore) -> Result<()>,
+    ) -> Result<()> {
+        let mut state = self.state();
+        if state.is_closing {
+            return Err(Error::LogFailed("the log is closed".to_owned()));
+        }
+        if !is_reserved {
+            self.has_place(&state)?;
+        }
+        // A refusal wakes the thread too: it may have to make a segment.
+        let staged = stage(&mut state.core);
+        if staged.is_ok() {
+            let number = state.core.staging();
+            state.waiting.push_back((number, done));
+        }
+        self.wake(&state);
+        staged
+    }
+
+    /// Whether one more batch may wait.
+    fn has_place(&self, state: &State) -> Result<()> {
+        let waiting = state.waiting.len() + state.reservations;
+        if waiting < self.batches_max {
+            return Ok(());
+        }
+        Err(Error::LogBusy(format!("{waiting} batches wait")))
+    }
+
+    fn run(&self) {
+        let _guard = StopOnPanic(self);
+        let mut state = self.state();
+        let mut is_marked = false;
+        loop {
+            let closing = state.is_closing && !is_marked;
+            let write = state.core.flush().or_else(|| {
+                is_marked |= closing;
+                if closing { state.core.flush_mark() } else { None }
+            });
+            let Some(write) = write else {
+                if state.is_closing {
+                    let failure = state.core.failure();
+                    debug_assert!(failure.is_some() || state.waiting.is_empty());
+                    return;
+                }
+                state.is_idle = true;
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.is_idle = false;
+                continue;
+            };
+            drop(state);
+            let result = self.files.perform_all(&write);
+            state = self.state();
+            let done = state.finish(write, result);
+            if !done.is_empty() {
+                let outcome = state.core.failure().map_or(Ok(()), Err);
+                drop(state);
+                for done in done {
+                    run_done(done, outcome.clone());
+                }
+                state = self.state();
+            }
+        }
+    }
+}
+
+impl State {
+    /// Tells the core, and gives the completions to run.
+    fn finish(&mut self, write: crate::log::Write, result: Result<()>) -> Vec<Done> {
+        let number = write.number();
+        match result {
+            Ok(()) => self.core.completed(write),
+            Err(error) => {
+                tracing::error!(%error, "a write of the log failed");
+                self.core.failed(&write, &error);
+            }
+        }
+        let count = if self.core.failure().is_some() {
+            self.waiting.len()
+        } else {
+            let number = number.unwrap_or(0);
+            self.waiting.partition_point(|(write, _)| *write <= number)
+        };
+        self.waiting.drain(..count).map(|(_, done)| done).collect()
+    }
+}
+
+fn run_done(done: Done, outcome: Result<()>) {
+    if catch_unwind(AssertUnwindSafe(|| done(outcome))).is_err() {
+        tracing::error!("a completion of the log panicked");
+    }
+}
+
+/// Stops the log if its thread unwinds, so that nobody waits for it in vain.
+struct StopOnPanic<'a>(&'a Shared);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut state = self.0.state();
+            state.is_closing = true;
+            for (_, done) in std::mem::take(&mut state.waiting) {
+                run_done(done, Err(Error::LogFailed("the log's thread panicked".to_owned())));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
