@@ -186,6 +186,16 @@ fn an_applier_opens_only_what_is_its_replicas() {
 }
 
 #[test]
+fn a_replica_that_is_gone_is_not_read_any_more() {
+    let applier = found(&Arc::default(), &spec());
+    let generation = applier.data_generation();
+    let noted = generation.note().unwrap();
+    drop(applier);
+    assert!(!generation.holds(noted));
+    assert_eq!(generation.note(), None);
+}
+
+#[test]
 fn readers_see_what_is_applied_and_nothing_else() {
     let mut leader = busy_leader();
     let read = |leader: &Leader, p| get(leader.engine.as_ref(), &spec(), &key(p, 1)).unwrap();
