@@ -48,6 +48,7 @@ fn an_entry_that_writes_a_key_twice_leaves_one_image() {
     overlay.put(key(1), image(10, 100));
     overlay.put(key(1), Image { index: 10, item: None });
     assert_eq!(overlay.get(&key(1)), Some(&Image { index: 10, item: None }));
+    assert_eq!(overlay.images[&key(1)].len(), 2);
     overlay.refused(10);
     assert_eq!(size(&overlay, 1), Some(99));
 }

@@ -1,10 +1,12 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::super::testing::*;
 use super::*;
 use crate::engine::memory::MemoryEngine;
-use crate::engine::{Batch, Isolation};
-use crate::key::item_key;
+use crate::engine::{Batch, Engine, Isolation, Reader};
+use crate::key::{EngineKey, item_key};
 use crate::machine::Applier;
 
 /// A leader with twelve items, applied.
@@ -194,9 +196,14 @@ fn keys_beside_the_items_and_keys_out_of_order_are_refused_in_chunks() {
     assert!(read(&[items[1].clone(), items[1].clone()]).is_err());
     assert!(read(&[EngineKey::Applied { group: GroupId(1) }.encode()]).is_err());
     assert!(read(&[item_key(8, &key("a", 1))]).is_err());
+    // It sorts among the items, and is too short to be one.
+    let stump = Bytes::from([&items[0][..5], &[0xff]].concat());
+    assert!(header.items().contains(&stump));
+    assert!(read(&[stump]).is_err());
     assert!(read(&[]).is_err());
-    // The order holds from one chunk to the next.
+    // Numbers and keys ascend from one chunk to the next.
     let mut reader = SnapshotReader::new(&header.encode()).unwrap();
+    assert!(reader.chunk(&chunk(1, &items[1..2])).is_err());
     reader.chunk(&chunk(0, &items[1..2])).unwrap();
     assert!(reader.chunk(&chunk(1, &items[..1])).is_err());
     reader.chunk(&chunk(1, &items[2..])).unwrap();
