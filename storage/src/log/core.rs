@@ -277,7 +277,10 @@ impl LogCore {
         }
         let file = SegmentFile(self.next_file);
         let create = DiskOp::Create { file, len: self.options.segment_bytes };
-        Some(Write { kind: WriteKind::Spare(file), ops: vec![create, DiskOp::SyncDir] })
+        Some(Write {
+            kind: WriteKind::Spare(file),
+            ops: vec![create, DiskOp::Sync { file }, DiskOp::SyncDir],
+        })
     }
 
     fn write_pending(&mut self) -> Option<Write> {

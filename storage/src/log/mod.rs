@@ -38,6 +38,9 @@ mod read;
 mod recovery;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::core::{DiskOp, LogCore, Pressure, SegmentFile, Write};
 pub use self::files::Files;
 pub use self::format::fuzz_segment;

@@ -128,6 +128,13 @@ impl PartitionApplier {
     }
 }
 
+/// Whoever reads the range with this applier's generation reads for nothing from here on: it may be deleted next (R5).
+impl Drop for PartitionApplier {
+    fn drop(&mut self) {
+        self.generation.close();
+    }
+}
+
 impl Applier for PartitionApplier {
     fn apply(&mut self, entries: &[Committed]) -> Result<()> {
         let Some(last) = entries.last() else { return Ok(()) };

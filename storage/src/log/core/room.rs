@@ -21,7 +21,7 @@ impl LogOptions {
     /// `LogMisuse`, with what does not.
     pub fn validate(&self) -> Result<()> {
         let segment = self.segment_bytes;
-        let wrong = if !(16 << 10..=1 << 30).contains(&segment) || segment % 4096 != 0 {
+        let wrong = if !(16 << 10..=1 << 30).contains(&segment) || !segment.is_multiple_of(4096) {
             "a segment has 16 KiB to 1 GiB, in pages of 4 KiB"
         } else if self.budget_bytes / segment < 4 {
             "the budget has to hold four segments"
@@ -38,6 +38,11 @@ impl LogOptions {
     /// The bytes of records that a segment may hold.
     pub(crate) const fn capacity(&self) -> u64 {
         self.segment_bytes - HEADER_BYTES - 2 * HEAD_BYTES
+    }
+
+    /// The most segments there may be while the log is open: opening it may need one more.
+    pub(crate) const fn segments_max(&self) -> usize {
+        (self.budget_bytes / self.segment_bytes) as usize - 1
     }
 
     /// The largest record.
@@ -133,9 +138,9 @@ impl LogCore {
             && (!self.may_grow() || self.no_room.is_some())
     }
 
-    /// Whether the budget allows one more segment.
+    /// Whether the budget allows one more segment, besides the one that opening the log may need.
     pub(super) fn may_grow(&self) -> bool {
-        self.file_bytes() + self.options.segment_bytes <= self.options.budget_bytes
+        self.file_bytes() + 2 * self.options.segment_bytes <= self.options.budget_bytes
     }
 
     fn file_bytes(&self) -> u64 {
