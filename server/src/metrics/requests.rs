@@ -128,13 +128,14 @@ impl Outcome {
             ErrorKind::Unavailable => Self::Unavailable,
             ErrorKind::DeadlineExceeded => Self::DeadlineExceeded,
             ErrorKind::Uncertain => Self::Uncertain,
-            ErrorKind::InternalServerError => Self::Fault,
             ErrorKind::Validation
             | ErrorKind::ResourceNotFound
             | ErrorKind::ResourceInUse
             | ErrorKind::LimitExceeded
             | ErrorKind::ItemCollectionSizeLimitExceeded
             | ErrorKind::UnknownOperation => Self::Refused,
+            // One that is not known here is looked into rather than overlooked.
+            _ => Self::Fault,
         }
     }
 }
