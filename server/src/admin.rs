@@ -65,11 +65,12 @@ pub async fn run(
 ) -> io::Result<()> {
     let admin = Arc::new(Admin { source, metrics, gathering: Arc::default() });
     let (stopping, mut stopped) = tokio::sync::watch::channel(());
-    let served = axum::serve(BoundedListener::new(listener), router(admin))
-        .with_graceful_shutdown(async move {
+    let served = axum::serve(BoundedListener::new(listener), router(admin)).with_graceful_shutdown(
+        async move {
             shutdown.await;
             drop(stopping);
-        });
+        },
+    );
     let grace = async move {
         // It changes only by being dropped.
         let _ = stopped.changed().await;

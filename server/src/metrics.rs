@@ -158,7 +158,8 @@ impl Metrics {
             log_sync_seconds: t.seconds("log_sync", "Time of a write and sync of the log"),
             log_file_bytes: t.bytes("log_file", "Size of all log files"),
             log_live_bytes: t.bytes("log_live", "Size of the log's records still needed"),
-            log_pending_bytes: t.bytes("log_pending", "Size of what waits to be written to the log"),
+            log_pending_bytes: t
+                .bytes("log_pending", "Size of what waits to be written to the log"),
             log_budget_bytes: t.bytes("log_budget", "The most that the log files may take"),
             log_segments: t.level("log_segments", "Log files in use"),
 
@@ -373,7 +374,13 @@ impl Table<'_> {
         values.map(|value| family.get_or_create_owned(&[(label, value)]))
     }
 
-    fn numbered(&mut self, name: &str, help: &str, label: &'static str, count: usize) -> Vec<Level> {
+    fn numbered(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        count: usize,
+    ) -> Vec<Level> {
         let family = Family::<[(&'static str, u64); 1], Level>::default();
         self.0.register(name, help, family.clone());
         (0..count as u64).map(|number| family.get_or_create_owned(&[(label, number)])).collect()

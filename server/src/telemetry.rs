@@ -26,8 +26,7 @@ pub fn install(format: LogFormat, filter: &str) -> Result<(), ConfigError> {
                        as in info,stator_consensus=debug";
         refused(&format_args!("{allowed} ({error})"))
     })?;
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),

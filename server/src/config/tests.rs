@@ -135,7 +135,10 @@ fn lists_are_arrays_in_a_file_and_commas_elsewhere() {
 #[test]
 fn an_unknown_key_is_named_with_what_was_meant() {
     let line = refusal("memroy = '1GiB'");
-    assert!(line.starts_with("memroy is not a setting (perhaps memory): the settings are"), "{line}");
+    assert!(
+        line.starts_with("memroy is not a setting (perhaps memory): the settings are"),
+        "{line}"
+    );
     assert!(refusal("request-timeout = '5s'").contains("(perhaps request_timeout)"));
     assert!(refusal("colour = 1").starts_with("colour is not a setting: "), "nothing near");
     assert!(refusal("[timing]\ntick = 1").starts_with("timing is not a setting"), "R2");
@@ -196,7 +199,11 @@ fn every_wrong_value_is_named_with_what_is_allowed() {
         ("listen = 'localhost:7400'", "listen = \"localhost:7400\"", "an IP address and a port"),
         ("listen = 7400", "listen = 7400", "an IP address and a port"),
         ("admin_listen = 'no'", "admin_listen = \"no\"", "or off"),
-        ("admin_listen = '127.0.0.1:7400'", "admin_listen = 127", "listen has that address"),
+        (
+            "admin_listen = '127.0.0.1:7400'",
+            "admin_listen = 127.0.0.1:7400",
+            "listen has that address",
+        ),
         ("listen = '0.0.0.0:1'\ninsecure = true", "listen = 0.0.0.0:1", "give advertise as well"),
         ("advertise = 'here'", "advertise = here", "a host's name or IP address and a port"),
         ("advertise = 'a b:1'", "advertise = a b:1", "and a port"),
@@ -268,7 +275,10 @@ fn half_a_gigabyte_is_shared_out() {
     let plan = NodeConfig::default().memory_plan();
     let mib = |bytes: u64| bytes >> 20;
     assert_eq!((mib(plan.engine_cache), mib(plan.engine_buffers)), (192, 96));
-    assert_eq!((mib(plan.log_buffers), mib(plan.queues), mib(plan.in_flight_requests)), (32, 64, 64));
+    assert_eq!(
+        (mib(plan.log_buffers), mib(plan.queues), mib(plan.in_flight_requests)),
+        (32, 64, 64)
+    );
     let small = MemoryPlan::new(512 << 20, 16 << 10);
     assert_eq!(small.log_buffers, 8 << 10, "half a segment");
     assert_eq!(small.counted(), plan.counted(), "the cache takes what the log cannot use");
@@ -311,12 +321,28 @@ proptest! {
 
 #[test]
 fn sizes_have_whole_numbers_and_units() {
-    for (text, bytes) in
-        [("0", 0), ("17", 17), ("4096B", 4096), ("3 KiB", 3072), ("2gib", 2 << 30), ("1TiB", 1 << 40)]
-    {
+    for (text, bytes) in [
+        ("0", 0),
+        ("17", 17),
+        ("4096B", 4096),
+        ("3 KiB", 3072),
+        ("2gib", 2 << 30),
+        ("1TiB", 1 << 40),
+    ] {
         assert_eq!(ByteSize::parse(text), Ok(ByteSize::new(bytes)), "{text}");
     }
-    for text in ["", "MiB", "1.5GiB", "-1", "+1", "1 MB", "1  MiB", "18446744073709551616", "17000000TiB", "ä"] {
+    for text in [
+        "",
+        "MiB",
+        "1.5GiB",
+        "-1",
+        "+1",
+        "1 MB",
+        "1  MiB",
+        "18446744073709551616",
+        "17000000TiB",
+        "ä",
+    ] {
         assert!(ByteSize::parse(text).is_err(), "{text}");
     }
     assert_eq!(Duration::parse("2m"), Ok(Duration::from_secs(120)));
@@ -347,7 +373,9 @@ mod flags {
 
     #[test]
     fn flags_are_read_by_the_same_parsers() {
-        let args = parse("--memory 1GiB --listen 0.0.0.0:1 --advertise a:1 --insecure --admin-listen off --join b:1,c:1");
+        let args = parse(
+            "--memory 1GiB --listen 0.0.0.0:1 --advertise a:1 --insecure --admin-listen off --join b:1,c:1",
+        );
         let config = args.expect("parsed").load([]).expect("valid");
         assert_eq!(config.memory.to_string(), "1GiB");
         assert_eq!((config.listen.port(), config.insecure, config.admin_listen), (1, true, None));
@@ -360,7 +388,10 @@ mod flags {
     #[test]
     fn a_wrong_flag_is_told_in_one_line() {
         let line = one_line(&parse("--memory lots").expect_err("wrong"));
-        assert!(line.contains("'lots' for '--memory <SIZE>': it must be a whole number with a unit"), "{line}");
+        assert!(
+            line.contains("'lots' for '--memory <SIZE>': it must be a whole number with a unit"),
+            "{line}"
+        );
         assert_eq!(line.lines().count(), 1);
         assert!(one_line(&parse("--memroy 1GiB").expect_err("unknown")).contains("'--memroy'"));
     }

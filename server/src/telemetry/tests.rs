@@ -67,6 +67,9 @@ fn a_storm_of_slow_requests_is_a_few_lines_and_a_count() {
 fn a_filter_that_is_none_is_refused_in_one_line() {
     use crate::config::LogFormat;
     let line = super::install(LogFormat::Text, "info,=x=y").expect_err("refused").to_string();
-    assert!(line.starts_with("log_filter = info,=x=y is not allowed: it must be error, "), "{line}");
+    assert!(
+        line.starts_with("log_filter = info,=x=y is not allowed: it must be error, "),
+        "{line}"
+    );
     assert_eq!(line.lines().count(), 1);
 }
