@@ -199,7 +199,11 @@ fn every_wrong_value_is_named_with_what_is_allowed() {
         ("listen = 'localhost:7400'", "listen = \"localhost:7400\"", "an IP address and a port"),
         ("listen = 7400", "listen = 7400", "an IP address and a port"),
         ("admin_listen = 'no'", "admin_listen = \"no\"", "or off"),
-        ("admin_listen = '127.0.0.1:7400'", "admin_listen = 127", "listen has that address"),
+        (
+            "admin_listen = '127.0.0.1:7400'",
+            "admin_listen = 127.0.0.1:7400",
+            "listen has that address",
+        ),
         ("listen = '0.0.0.0:1'\ninsecure = true", "listen = 0.0.0.0:1", "give advertise as well"),
         ("advertise = 'here'", "advertise = here", "a host's name or IP address and a port"),
         ("advertise = 'a b:1'", "advertise = a b:1", "and a port"),
@@ -419,7 +423,7 @@ mod flags {
             assert_eq!(args.load([]).expect(name), NodeConfig::default(), "--{name} {word}");
             matches += 1;
         }
-        assert_eq!(matches, 17, "{help}");
+        assert_eq!(matches, 18, "{help}");
         Cli::command().debug_assert();
         assert!(Cli::from_arg_matches(&Cli::command().get_matches_from(["stator"])).is_ok());
     }
