@@ -313,6 +313,7 @@ impl Shells<'_> {
             clock: self.clock.clone(),
             replicas: self.replicas.clone(),
             metrics: self.metrics.clone(),
+            stalled: std::collections::VecDeque::new(),
             fatal: Arc::new(move |why| {
                 tracing::error!(why, "the node cannot go on");
                 fatal.send_replace(Some(why));

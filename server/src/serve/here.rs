@@ -160,6 +160,10 @@ impl Inner {
 
     /// Whether there is room for writes: refused before the log or the engine run out of disk.
     fn admits_writes(&self) -> Result<()> {
+        if self.replicas.log_stalled() {
+            self.metrics.throttled();
+            return Err(throttled());
+        }
         match self.room.refusal() {
             None => Ok(()),
             Some(why) => {
