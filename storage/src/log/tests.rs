@@ -5,6 +5,7 @@ mod golden;
 mod groups;
 mod node;
 mod random;
+mod release;
 mod trace;
 
 use bytes::Bytes;

@@ -43,6 +43,10 @@ enum Step {
         group: u64,
     },
     Flush,
+    /// A write during which the next batches are staged.
+    FlushWhile {
+        then: Vec<Step>,
+    },
     /// Some operations of the write, then a power cut.
     CrashInWrite {
         ops: usize,
@@ -62,7 +66,8 @@ enum Step {
     Close,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// Steps that stage.
+fn staging() -> impl Strategy<Value = Step> {
     let group = || 1..5_u64;
     let size = || prop_oneof![4 => 0..200_usize, 1 => 200..2500_usize];
     prop_oneof![
@@ -75,7 +80,14 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::TruncateAll),
         1 => (group(), 0..20_u64).prop_map(|(group, ahead)| Step::Reset { group, ahead }),
         1 => (5..9_u64).prop_map(|group| Step::Remove { group }),
-        16 => Just(Step::Flush),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        45 => staging(),
+        12 => Just(Step::Flush),
+        6 => prop::collection::vec(staging(), 1..6).prop_map(|then| Step::FlushWhile { then }),
         2 => (prop_oneof![3 => 0..3_usize, 1 => 3..9_usize], any::<u8>(), any::<u64>())
             .prop_map(|(ops, crash, seed)| Step::CrashInWrite { ops, crash, seed }),
         1 => (any::<u8>(), any::<u64>()).prop_map(|(crash, seed)| Step::Crash { crash, seed }),
@@ -139,6 +151,8 @@ struct Run {
     completed: usize,
     term: u64,
     counter: u64,
+    /// Whether a write is under way.
+    is_writing: bool,
 }
 
 impl Run {
@@ -147,7 +161,15 @@ impl Run {
         let (node, recovery) = Node::open(&disk, &small()).unwrap();
         assert_eq!(recovery, Recovery::default());
         let base = Model::default();
-        Self { node, base, staged: Vec::new(), completed: 0, term: 1, counter: 0 }
+        Self {
+            node,
+            base,
+            staged: Vec::new(),
+            completed: 0,
+            term: 1,
+            counter: 0,
+            is_writing: false,
+        }
     }
 
     fn state(&self, records: usize) -> Model {
@@ -166,6 +188,7 @@ impl Run {
     fn stage(&mut self, batch: &[Record]) {
         match self.node.core.stage(batch) {
             Ok(()) => self.took(batch),
+            Err(Error::LogBusy(_) | Error::LogFull(_)) if self.is_writing => {}
             Err(Error::LogBusy(_)) => {
                 self.flush();
                 // What was busy is not any more; it may be full.
@@ -225,6 +248,20 @@ impl Run {
         self.completed = self.staged.len();
     }
 
+    /// Does the next write, once more has been staged behind it.
+    fn flush_while(&mut self, then: &[Step]) {
+        let staged = self.staged.len();
+        let Some(write) = self.node.core.flush() else { return };
+        self.is_writing = true;
+        then.iter().for_each(|step| self.step(step));
+        self.is_writing = false;
+        self.node.files.perform_all(&write).unwrap();
+        if write.number().is_some() {
+            self.completed = staged;
+        }
+        self.node.core.completed(write);
+    }
+
     /// Opens what a power cut left, and compares.
     fn reopen(&mut self, disk: &crate::disk::CrashDisk) {
         let (node, recovery) = Node::open(disk, &small()).expect("a crash is no corruption");
@@ -282,6 +319,7 @@ impl Run {
             }
             Step::Remove { group } => self.stage(&[tombstone(group)]),
             Step::Flush => self.flush(),
+            Step::FlushWhile { ref then } => self.flush_while(then),
             Step::CrashInWrite { ops, crash, seed } => {
                 let last = self.last(1);
                 let batch: Vec<_> = (1..=3)

@@ -90,8 +90,7 @@ fn through_log(disk: RealDisk, data: &Bytes, segment_bytes: u64) -> (f64, f64, f
     // Until every segment has been used, and is recycled from then on.
     let warm_up = 8 * segment_bytes / (GROUPS * data.len() as u64);
     measure(warm_up.min(4000), &mut op);
-    let result = measure(OPS, &mut op);
-    result
+    measure(OPS, &mut op)
 }
 
 #[test]
