@@ -91,7 +91,7 @@ impl Node {
     fn start_group(&mut self, spec: GroupSpec, recovered: Recovered, fresh: bool) {
         let view = Arc::new(ReplicaView::default());
         self.views.insert(spec.group, view.clone());
-        let evaluator = Evaluating::new(self.engines[&spec.group].clone());
+        let evaluator = Evaluating::new(self.engines[&spec.group].clone(), view.clone());
         let start = StartGroup { spec, recovered, fresh, evaluator, view };
         self.mailbox.push_back(Event::Start(Box::new(start)));
     }

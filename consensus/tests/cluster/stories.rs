@@ -392,3 +392,37 @@ fn a_removed_replica_does_not_come_back() {
     assert_eq!(world.faults.len(), 1);
     put_done(&mut world, 2);
 }
+
+#[test]
+fn what_was_evaluated_while_the_data_was_replaced_is_taken_back() {
+    let mut world = World::with_group(3, 21, Config::default());
+    put_done(&mut world, 1);
+    let taken_back = [
+        world.submit(1, GROUP, Request::Put { key: 2, value: 5 }),
+        world.submit(1, GROUP, Request::PutIf { key: 2, expected: 5, value: 6 }),
+        world.submit(1, GROUP, Request::Disturb),
+    ];
+    let token = world.submit(1, GROUP, Request::PutIf { key: 2, expected: 0, value: 7 });
+    for token in taken_back {
+        await_end(&mut world, token, &End::Refused(Refusal::Throttled));
+    }
+    await_end(&mut world, token, &End::Done);
+    finish(&mut world);
+}
+
+#[test]
+fn nobody_reads_or_evaluates_while_the_data_is_not_whole() {
+    let mut world = World::with_group(3, 22, Config::default());
+    put_done(&mut world, 1);
+    await_lease(&mut world, 1);
+    let view = world.nodes[&1].views[&GROUP].clone();
+    view.replace_data(0);
+    let clock = world.nodes[&1].clock(world.now);
+    assert!(view.begin(clock).is_none() && view.begin_unleased().is_none());
+    let token = put(&mut world, 1, 2);
+    world.run(500 * MS);
+    assert_eq!(world.history.end(token), None, "it waits");
+    view.data_restored();
+    await_end(&mut world, token, &End::Done);
+    finish(&mut world);
+}

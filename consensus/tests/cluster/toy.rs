@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use stator_consensus::ReplicaView;
 use stator_storage::machine::{Committed, Draft, Evaluated, Evaluator};
 use stator_storage::{Error, Result};
 
@@ -122,6 +123,7 @@ impl Engine {
 /// The leader's half: engine + overlay.
 pub(crate) struct Evaluating {
     engine: SharedEngine,
+    view: Arc<ReplicaView>,
     /// For each key its images, oldest first, with the index of the entry that will leave it.
     overlay: BTreeMap<u8, Vec<(u64, u64)>>,
     leads: bool,
@@ -129,8 +131,8 @@ pub(crate) struct Evaluating {
 }
 
 impl Evaluating {
-    pub(crate) fn new(engine: SharedEngine) -> Self {
-        Self { engine, overlay: BTreeMap::new(), leads: false, padding: 0 }
+    pub(crate) fn new(engine: SharedEngine, view: Arc<ReplicaView>) -> Self {
+        Self { engine, view, overlay: BTreeMap::new(), leads: false, padding: 0 }
     }
 
     fn see(&self, key: u8) -> (u64, u64) {
@@ -184,6 +186,11 @@ impl Evaluator for Evaluating {
             Request::Big { key, value, len } => {
                 self.padding += len / 8 * 8;
                 Ok(self.put(draft, key, value))
+            }
+            Request::Disturb => {
+                self.view.replace_data(0);
+                self.view.data_restored();
+                Ok(Evaluated { outcome: Outcome::Done, rests_on: 0 })
             }
             Request::Fail { panic: true } => panic!("the evaluator was asked to panic"),
             Request::Fail { panic: false } => Err(Error::Engine("asked to fail".into())),

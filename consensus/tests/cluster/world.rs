@@ -181,6 +181,11 @@ pub(crate) struct World {
     trace: DefaultHasher,
     /// Messages of a group are lost on the way to a node, if this says so.
     pub(crate) filter: Option<fn(&PeerMessage, u64) -> bool>,
+    /// Messages that arrive are kept, with whom they were for.
+    pub(crate) keeps_messages: bool,
+    pub(crate) kept: Vec<(u64, PeerMessage)>,
+    /// Some messages are forged: two may then lead in one term.
+    pub(crate) is_hostile: bool,
     /// Nobody prepares the snapshots that are wanted.
     pub(crate) drops_wishes: bool,
 }
@@ -208,6 +213,9 @@ impl World {
             leaders: BTreeMap::new(),
             trace: DefaultHasher::new(),
             filter: None,
+            keeps_messages: false,
+            kept: Vec::new(),
+            is_hostile: false,
             drops_wishes: false,
         };
         for id in world.ids() {
@@ -468,6 +476,9 @@ impl World {
     fn deliver(&mut self, id: u64, message: PeerMessage) {
         if !self.nodes[&id].is_up() {
             return;
+        }
+        if self.keeps_messages {
+            self.kept.push((id, message.clone()));
         }
         if message.class == Class::Snapshot {
             self.node(id).receive_snapshot(&message);
