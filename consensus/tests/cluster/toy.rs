@@ -27,6 +27,8 @@ pub(crate) enum Request {
         value: u64,
         len: usize,
     },
+    /// The data is replaced while it is read.
+    Disturb,
     /// The evaluator fails, or panics.
     Fail {
         panic: bool,
