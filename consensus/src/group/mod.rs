@@ -1,7 +1,7 @@
 //! One replica of a group: a `RawNode` and what surrounds it.
 //!
-//! A turn of the host hands a group its events one by one ([`Group::step`], [`Group::submit`], ...) and then lets it finish
-//! ([`Group::finish`]): note who leads, evaluate what came in, ask the quorum, handle Raft's readies, feed the applier. In that
+//! A turn of the host hands a group its events one by one (`step`, `submit`, ...) and then lets it finish
+//! (`finish`): note who leads, evaluate what came in, ask the quorum, handle Raft's readies, feed the applier. In that
 //! order, because a request is judged by what the turn's messages changed, and because the time that judges a lease is taken
 //! after the mailbox was drained (R4).
 //!
@@ -12,7 +12,7 @@
 //! # Invariants
 //! - Every token is answered exactly once, also when the replica stops on a fault in the middle of anything: tokens live in the
 //!   group's fields, never only in a local variable while foreign code (evaluator, raft-rs) runs.
-//! - A replica campaigns only by [`Group::may_campaign`], by whatever way it comes to campaign.
+//! - A replica campaigns only if `may_campaign` says so, by whatever way it comes to campaign.
 
 mod answers;
 mod leading;

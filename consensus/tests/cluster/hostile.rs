@@ -207,8 +207,7 @@ fn proposals_reads_and_transfers_from_peers_are_refused() {
         if kind == MessageType::MsgPropose {
             wish.term = 0;
         }
-        let mut entry = Entry::default();
-        entry.data = vec![0; 32].into();
+        let entry = Entry { data: vec![0; 32].into(), ..Entry::default() };
         wish.set_entries(vec![entry].into());
         inject(&mut world, 1, wrap(2, 1, &mut wish));
         assert_eq!(world.counts.refused, count, "{kind:?}");

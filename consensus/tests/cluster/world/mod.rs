@@ -1,49 +1,24 @@
 //! The nodes, the network between them, and the agenda that moves virtual time on.
 
+mod callers;
+mod checks;
+mod weather;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use stator_consensus::{
-    Answer, Class, Config, Event, GroupId, GroupSpec, GroupStatus, Member, NodeId, PeerMessage,
-    ReadTicket, Refusal, ReplicaId,
+    Class, Config, Event, GroupId, GroupSpec, Member, NodeId, PeerMessage, ReadTicket, ReplicaId,
 };
 
 use crate::history::History;
 use crate::node::{Job, Node, NodeEffects, NodeEvent, Token, encode};
-use crate::toy::{Outcome, Request, open};
+use crate::toy::open;
+
+pub(crate) use self::weather::{Counts, Rng, Weather};
 
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1000 * MS;
-
-/// A small generator (xorshift64*): the same seed, the same numbers.
-#[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
-
-impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    /// A number in `low..high`.
-    pub(crate) fn range(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % (high - low)
-    }
-
-    pub(crate) fn one_in(&mut self, n: u64) -> bool {
-        n > 0 && self.next().is_multiple_of(n)
-    }
-
-    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.range(0, of.len() as u64) as usize]
-    }
-}
 
 /// What is going to happen.
 enum Action {
@@ -65,100 +40,6 @@ enum Action {
 enum How {
     Lease(ReadTicket),
     Index(ReadTicket),
-}
-
-/// How the network and the disks behave.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Weather {
-    pub(crate) delay: (u64, u64),
-    pub(crate) sync: (u64, u64),
-    pub(crate) apply: (u64, u64),
-    /// One message in so many is lost, or comes twice; 0 is none.
-    pub(crate) lost: u64,
-    pub(crate) twice: u64,
-    /// One turn in so many is put off for up to 300 ms.
-    pub(crate) stall: u64,
-}
-
-impl Default for Weather {
-    fn default() -> Self {
-        Self {
-            delay: (MS / 5, MS),
-            sync: (MS / 5, MS),
-            apply: (MS / 20, MS / 5),
-            lost: 0,
-            twice: 0,
-            stall: 0,
-        }
-    }
-}
-
-/// What effects counted, over all nodes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) elections: u64,
-    pub(crate) leases: u64,
-    pub(crate) read_indexes: u64,
-    pub(crate) uncertain: u64,
-    pub(crate) throttled: u64,
-    pub(crate) throttled_messages: u64,
-    pub(crate) expired: u64,
-    pub(crate) promises_kept: u64,
-    pub(crate) truncations: u64,
-    pub(crate) snapshots: u64,
-    pub(crate) snapshots_over: u64,
-    pub(crate) transfers: u64,
-    pub(crate) refused: u64,
-    pub(crate) sleeps: u64,
-    pub(crate) messages: u64,
-    pub(crate) pings: u64,
-    pub(crate) lease_reads: u64,
-    pub(crate) index_reads: u64,
-}
-
-impl Counts {
-    /// What was counted, by name.
-    pub(crate) fn all(&self) -> Vec<(&'static str, u64)> {
-        vec![
-            ("elections", self.elections),
-            ("leases", self.leases),
-            ("read_indexes", self.read_indexes),
-            ("uncertain", self.uncertain),
-            ("throttled", self.throttled),
-            ("throttled_messages", self.throttled_messages),
-            ("expired", self.expired),
-            ("promises_kept", self.promises_kept),
-            ("truncations", self.truncations),
-            ("snapshots", self.snapshots),
-            ("snapshots_over", self.snapshots_over),
-            ("transfers", self.transfers),
-            ("sleeps", self.sleeps),
-            ("messages", self.messages),
-            ("pings", self.pings),
-            ("lease_reads", self.lease_reads),
-            ("index_reads", self.index_reads),
-        ]
-    }
-
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.elections += other.elections;
-        self.leases += other.leases;
-        self.read_indexes += other.read_indexes;
-        self.uncertain += other.uncertain;
-        self.throttled += other.throttled;
-        self.throttled_messages += other.throttled_messages;
-        self.expired += other.expired;
-        self.promises_kept += other.promises_kept;
-        self.truncations += other.truncations;
-        self.snapshots += other.snapshots;
-        self.snapshots_over += other.snapshots_over;
-        self.transfers += other.transfers;
-        self.sleeps += other.sleeps;
-        self.messages += other.messages;
-        self.pings += other.pings;
-        self.lease_reads += other.lease_reads;
-        self.index_reads += other.index_reads;
-    }
 }
 
 pub(crate) struct World {
@@ -377,7 +258,7 @@ impl World {
             self.at(free_at - self.now, Action::Synced { node: id, life, turn: effects.turn });
         }
         for (to, message) in effects.send {
-            self.send(id, to.0, message);
+            self.send(id, to.0, &message);
         }
         for to in effects.ping {
             self.counts.pings += 1;
@@ -450,8 +331,8 @@ impl World {
         self.cut.contains(&(from, to)) || self.rng.one_in(lost)
     }
 
-    fn send(&mut self, from: u64, to: u64, message: PeerMessage) {
-        let is_filtered = self.filter.is_some_and(|filter| filter(&message, to));
+    fn send(&mut self, from: u64, to: u64, message: &PeerMessage) {
+        let is_filtered = self.filter.is_some_and(|filter| filter(message, to));
         let is_snapshot = message.class == Class::Snapshot;
         let sent = (message.group, message.to);
         let arrives = !is_filtered && !self.is_lost(from, to) && self.nodes[&to].is_up();
@@ -573,160 +454,5 @@ impl World {
     /// The process stands still, and then goes on as if nothing had happened.
     pub(crate) fn pause(&mut self, id: u64, ns: u64) {
         self.node(id).paused_until = self.now + ns;
-    }
-
-    // Callers.
-
-    pub(crate) fn status(&self, id: u64, group: GroupId) -> Option<GroupStatus> {
-        self.nodes[&id].host.as_ref()?.status(group)
-    }
-
-    /// The node that serves a group, if there is one.
-    pub(crate) fn leader(&self, group: GroupId) -> Option<u64> {
-        self.nodes.keys().copied().find(|id| {
-            self.status(*id, group).is_some_and(|status| status.serves) && !self.is_isolated(*id)
-        })
-    }
-
-    pub(crate) fn await_leader(&mut self, group: GroupId) -> u64 {
-        self.run_until("a leader", |world| world.leader(group).is_some());
-        self.leader(group).expect("just found")
-    }
-
-    pub(crate) fn submit(&mut self, id: u64, group: GroupId, request: Request) -> Token {
-        self.submit_until(id, group, request, 5 * SECOND)
-    }
-
-    pub(crate) fn submit_until(
-        &mut self,
-        id: u64,
-        group: GroupId,
-        request: Request,
-        patience: u64,
-    ) -> Token {
-        self.next_token += 1;
-        let token = self.next_token;
-        self.history.invoke(token, id, group, &request, self.now);
-        if self.nodes[&id].is_up() {
-            let deadline_ns = self.nodes[&id].clock(self.now) + patience;
-            self.tell(id, Event::Submit { group, request, deadline_ns, token });
-        } else {
-            self.history.refuse(token, Refusal::NoGroup, self.now);
-        }
-        token
-    }
-
-    /// A strong read: by the lease if the node has one, else by read index.
-    pub(crate) fn read(&mut self, id: u64, group: GroupId, key: u8) -> Token {
-        self.next_token += 1;
-        let token = self.next_token;
-        self.history.invoke_read(token, id, group, key, self.now);
-        if !self.nodes[&id].is_up() {
-            self.history.refuse(token, Refusal::NoGroup, self.now);
-            return token;
-        }
-        let node = &self.nodes[&id];
-        let (life, clock) = (node.life, node.clock(self.now));
-        let ticket = node.views.get(&group).and_then(|view| view.begin(clock));
-        if let Some(ticket) = ticket.filter(|_| node.paused_until <= self.now) {
-            let how = How::Lease(ticket);
-            let delay = self.reader_delay();
-            self.at(delay, Action::Read { node: id, life, token, group, key, how });
-        } else {
-            self.reading.insert(token, key);
-            let deadline_ns = clock + 5 * SECOND;
-            self.tell(id, Event::Read { group, deadline_ns, token });
-        }
-        token
-    }
-
-    /// Readers are preempted now and then, between any two steps.
-    fn reader_delay(&mut self) -> u64 {
-        if self.rng.one_in(10) { self.rng.range(MS, 900 * MS) } else { self.rng.range(1, MS / 10) }
-    }
-
-    fn finish_read(&mut self, id: u64, token: Token, group: GroupId, value: u64, how: How) {
-        let node = &self.nodes[&id];
-        if node.paused_until > self.now {
-            let (life, left) = (node.life, node.paused_until - self.now);
-            self.at(left, Action::Finish { node: id, life, token, group, value, how });
-            return;
-        }
-        let clock = node.clock(self.now);
-        let view = &node.views[&group];
-        match how {
-            How::Lease(ticket) if view.holds(ticket, clock) => {
-                self.counts.lease_reads += 1;
-                self.history.observe(token, value, self.now);
-            }
-            How::Index(ticket) if view.holds_unleased(ticket) => {
-                self.counts.index_reads += 1;
-                self.history.observe(token, value, self.now);
-            }
-            _ => self.history.refuse(token, Refusal::NotLeader(None), self.now),
-        }
-    }
-
-    fn answer(&mut self, id: u64, token: Token, answer: Answer<Outcome>) {
-        match answer {
-            Answer::Outcome(outcome) => self.history.answer(token, &outcome, self.now),
-            Answer::Refused(refusal) => self.history.refuse(token, refusal, self.now),
-            Answer::MayRead => {
-                let key = self.reading.remove(&token).expect("a reader");
-                let group = self.history.group(token);
-                let life = self.nodes[&id].life;
-                match self.nodes[&id].views[&group].begin_unleased() {
-                    Some(ticket) => {
-                        let how = How::Index(ticket);
-                        let delay = self.reader_delay();
-                        self.at(delay, Action::Read { node: id, life, token, group, key, how });
-                    }
-                    None => self.history.refuse(token, Refusal::NotLeader(None), self.now),
-                }
-            }
-        }
-    }
-
-    // What must be so in the end.
-
-    /// All replicas of a group are up to date and the same.
-    pub(crate) fn is_converged(&self, group: GroupId) -> bool {
-        let holders = self.nodes.iter().filter(|(_, node)| node.specs.contains_key(&group));
-        let mut data = holders.clone().map(|(_, node)| open(&node.engines[&group]).data.clone());
-        let Some(first) = data.next() else { return true };
-        data.all(|other| other == first)
-            && holders.clone().all(|(id, _)| {
-                let status = self.status(*id, group);
-                status.is_some_and(|status| status.applied == status.last_index)
-            })
-    }
-
-    /// Logs agree where they overlap, nothing failed, and everybody was answered once.
-    pub(crate) fn check(&self) {
-        assert_eq!(self.faults, [], "no replica stops");
-        let groups: BTreeSet<GroupId> =
-            self.nodes.values().flat_map(|node| node.specs.keys().copied()).collect();
-        for group in groups {
-            let logs =
-                self.nodes.iter().filter(|(_, node)| node.is_up()).filter_map(|(id, node)| {
-                    Some((node.disk.terms(group), self.status(*id, group)?.committed))
-                });
-            let logs: Vec<_> = logs.collect();
-            for (one, to) in &logs {
-                for (other, other_to) in &logs {
-                    for (index, term) in one.range(..=*to.min(other_to)) {
-                        let theirs = other.get(index);
-                        assert!(
-                            theirs.is_none_or(|theirs| theirs == term),
-                            "logs differ at {index}"
-                        );
-                    }
-                }
-            }
-        }
-        for node in self.nodes.values() {
-            assert_eq!(node.skipped, 0, "entries are applied in the term they were made in");
-        }
-        self.history.check();
     }
 }
