@@ -167,9 +167,10 @@ impl Node {
             metrics: &metrics,
             clock: &clock,
             fatal: &fatal,
-            outbound: peers
-                .clone()
-                .map_or_else(|| Arc::new(Nobody) as Arc<dyn Outbound>, |peers| peers),
+            outbound: match &peers {
+                Some(peers) => peers.clone(),
+                None => Arc::new(Nobody),
+            },
         };
         shells.spawn(0, &mut hosts, &mut appliers, &mut threads).map_err(refused)?;
         replicas.set_hosts(hosts.clone());
