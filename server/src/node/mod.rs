@@ -6,6 +6,7 @@
 //!
 //! A node knows no globals: several live in one process, in tests and when embedded.
 
+mod compare;
 mod membership;
 mod open;
 mod replica_life;
@@ -38,6 +39,7 @@ use crate::shell::apply::ApplyMailbox;
 use crate::tables::{Table, Tables};
 use crate::telemetry::{RequestIds, SlowLog};
 
+pub use self::compare::ReplicaChecksum;
 pub use self::start::{Sockets, StartError};
 
 /// How long a node tries to hand its leaderships over before it stops all the same.
