@@ -99,6 +99,10 @@ impl Connection {
             let hint = "`stator table list` shows the tables, `stator table create` makes one.";
             return Failure::refused(format!("{error}\n{hint}"));
         }
+        if error.is_validation() && error.message().contains("reserved keyword") {
+            let hint = "Call it by a name of your own: '#y' in the expression, and --names '{\"#y\": \"year\"}'.";
+            return Failure::refused(format!("{error}\n{hint}"));
+        }
         if error.is_throttled() {
             let hint = "Nothing was changed; try again a little later.";
             return Failure::refused(format!("{error}\n{hint}"));

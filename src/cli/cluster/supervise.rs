@@ -221,7 +221,8 @@ impl Shared {
                 endpoints: &record.endpoints,
                 admin: &record.admin,
                 pids: &record.pids,
-                dir: &self.plan.dir,
+                // Whoever reads it may be in another directory.
+                dir: &std::path::absolute(&self.plan.dir).unwrap_or(self.plan.dir.clone()),
             };
             // Texts and numbers always have a JSON form; a directory whose name is no text has none.
             return say(serde_json::to_string(&line).unwrap_or_default());
