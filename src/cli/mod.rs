@@ -38,7 +38,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    // Boxed, for it has many flags, and the other commands few.
+    Serve(Box<serve::Serve>),
     Cluster(cluster::Cluster),
     Table(table::Table),
     Item(item::ItemCommand),
@@ -74,7 +75,7 @@ fn run(command: Command) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| Failure::refused(format!("no threads: {error}")))?;
     let result = runtime.block_on(async {
         match command {
-            Command::Serve(serve) => serve::run(serve).await,
+            Command::Serve(serve) => serve::run(*serve).await,
             Command::Cluster(cluster) => cluster::run(cluster).await,
             Command::Table(table) => table::run(table).await,
             Command::Item(item) => item::run(item).await,
