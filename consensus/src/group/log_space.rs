@@ -76,8 +76,7 @@ impl<E: Evaluator, T> Group<E, T> {
         outgoing.pinned = index;
         outgoing.until_tick = cx.tick + cx.config.snapshot_ticks;
         let to = outgoing.to.0;
-        let mut snapshot = Snapshot::default();
-        snapshot.data = header;
+        let mut snapshot = Snapshot { data: header, ..Snapshot::default() };
         let voters = self.spec.members.iter().map(|member| member.replica.0).collect::<Vec<_>>();
         let metadata = snapshot.mut_metadata();
         metadata.index = index;

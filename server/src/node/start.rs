@@ -167,9 +167,10 @@ impl Node {
             metrics: &metrics,
             clock: &clock,
             fatal: &fatal,
-            outbound: peers
-                .clone()
-                .map_or_else(|| Arc::new(Nobody) as Arc<dyn Outbound>, |peers| peers),
+            outbound: match &peers {
+                Some(peers) => peers.clone(),
+                None => Arc::new(Nobody),
+            },
         };
         shells.spawn(0, &mut hosts, &mut appliers, &mut threads).map_err(refused)?;
         replicas.set_hosts(hosts.clone());
@@ -313,6 +314,7 @@ impl Shells<'_> {
             clock: self.clock.clone(),
             replicas: self.replicas.clone(),
             metrics: self.metrics.clone(),
+            stalled: std::collections::VecDeque::new(),
             fatal: Arc::new(move |why| {
                 tracing::error!(why, "the node cannot go on");
                 fatal.send_replace(Some(why));

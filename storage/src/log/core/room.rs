@@ -75,12 +75,7 @@ impl LogCore {
 
     /// Whether a batch may be staged now.
     pub(super) fn admit(&mut self, batch: &[Record]) -> Result<()> {
-        let largest = batch.iter().map(record_bytes).max().unwrap_or_default();
-        let bytes = Self::weight(batch);
-        if largest > self.options.record_bytes_max() || bytes > self.options.pending_bytes {
-            let message = format!("a batch of {bytes} bytes, its largest record of {largest}");
-            return Err(Error::LogMisuse(message));
-        }
+        let (bytes, largest) = self.measure(batch)?;
         let keep = batch.iter().map(|record| match record {
             Record::Entry { .. } | Record::Reset { .. } => self.options.capacity() / 2,
             Record::HardState { .. } => self.options.capacity() / 4,
@@ -107,8 +102,19 @@ impl LogCore {
 
     /// Whether a batch fits, whoever the room is kept for.
     pub(super) fn fits(&mut self, batch: &[Record]) -> Result<()> {
+        let (bytes, largest) = self.measure(batch)?;
+        if bytes > self.room(largest) { Err(self.full()) } else { Ok(()) }
+    }
+
+    /// The bytes of a batch and of its largest record, if the log may ever take it.
+    fn measure(&self, batch: &[Record]) -> Result<(u64, u64)> {
         let largest = batch.iter().map(record_bytes).max().unwrap_or_default();
-        if Self::weight(batch) > self.room(largest) { Err(self.full()) } else { Ok(()) }
+        let bytes = Self::weight(batch);
+        if largest > self.options.record_bytes_max() || bytes > self.options.pending_bytes {
+            let message = format!("a batch of {bytes} bytes, its largest record of {largest}");
+            return Err(Error::LogMisuse(message));
+        }
+        Ok((bytes, largest))
     }
 
     fn full(&mut self) -> Error {

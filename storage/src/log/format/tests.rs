@@ -83,12 +83,14 @@ proptest! {
     #[test]
     fn a_head_is_found_wherever_it_is(
         noise in prop::collection::vec(any::<u8>(), 0..300),
+        zeros in 0..9000_usize,
         more in prop::collection::vec(any::<u8>(), 0..100),
         words: [u64; 4],
         seed: u32,
     ) {
         let [segment, offset, first_needed, len] = words;
         let head = Head { synced: Position { segment, offset }, first_needed, len };
+        let noise = [noise, vec![0; zeros]].concat();
         let mut bytes = noise.clone();
         encode_head(&mut bytes, seed, &head);
         prop_assert_eq!(bytes.len() - noise.len(), HEAD_BYTES as usize);

@@ -1,0 +1,71 @@
+//! The command line: one file per command, and what they share.
+//!
+//! # Map
+//! - [`serve`] runs a node, [`cluster`] runs several as processes of their own.
+//! - [`output`]: everything that is printed, and how failures become exit codes. [`stop`]: when to end.
+//!
+//! # Exit codes
+//! 0 done · 1 refused, by the database or the machine · 2 the command or a setting is wrong · 3 no node can be reached.
+
+mod cluster;
+mod output;
+mod serve;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use self::output::{Failure, complain};
+
+/// A replicated, partitioned key-value database modelled on DynamoDB.
+#[derive(Debug, Parser)]
+#[command(name = "stator", version = env!("STATOR_VERSION"), propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Cluster(cluster::Cluster),
+}
+
+/// Does what the command line asks for.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misunderstood(&error),
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::refused(format!("no threads: {error}")))?;
+    let result = runtime.block_on(async {
+        match command {
+            Command::Serve(serve) => serve::run(serve).await,
+            Command::Cluster(cluster) => cluster::run(cluster).await,
+        }
+    });
+    // What still waits on a blocking thread is of no interest any more.
+    runtime.shutdown_background();
+    result
+}
+
+/// A command line that cannot be understood; also, to the parser, one that asks for help.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        // A wrong value is told as a wrong setting from anywhere else is: in one line.
+        ErrorKind::ValueValidation => complain(&stator_server::config::one_line(error)),
+        // Nothing is left to tell if the terminal is gone.
+        _ => drop(error.print()),
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
