@@ -6,6 +6,7 @@
 //!
 //! A node knows no globals: several live in one process, in tests and when embedded.
 
+mod balance;
 mod compare;
 mod membership;
 mod open;
@@ -74,6 +75,7 @@ pub(crate) struct Inner {
     life: tokio::sync::Mutex<()>,
     request_counter: AtomicU64,
     joined: AtomicBool,
+    leaving: AtomicBool,
     incarnation: u64,
     pub(crate) request_ids: RequestIds,
     pub(crate) slow_log: SlowLog,
@@ -154,6 +156,11 @@ impl Inner {
             self.metrics.throttled();
             crate::serve::throttled()
         })
+    }
+
+    /// Whether the node is on its way out: it hands its leaderships over, and takes none.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     /// Resolves once the node is stopping.
@@ -267,6 +274,7 @@ impl Node {
 
     /// Stops the node in good order.
     pub async fn shutdown(mut self) {
+        self.inner.leaving.store(true, Ordering::Release);
         self.hand_over_all().await;
         // The doors stop taking connections, finish what they are at, and end; so do the tasks.
         let _ = self.inner.stop.send(true);
