@@ -10,6 +10,7 @@
 //! 0 done · 1 refused, by the database or the machine · 2 the command or a setting is wrong · 3 no node can be reached.
 
 mod cluster;
+mod dump;
 mod endpoints;
 mod item;
 mod output;
@@ -43,6 +44,8 @@ enum Command {
     Item(item::ItemCommand),
     Query(query::Query),
     Scan(query::Scan),
+    Dump(dump::Dump),
+    Load(dump::Load),
     Status(status::Status),
     Completions(Completions),
 }
@@ -77,6 +80,8 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Item(item) => item::run(item).await,
             Command::Query(query) => query::query(query).await,
             Command::Scan(scan) => query::scan(scan).await,
+            Command::Dump(dump) => dump::dump(dump).await,
+            Command::Load(load) => dump::load(load).await,
             Command::Status(status) => status::run(status).await,
             Command::Completions(completions) => completions.run(),
         }
