@@ -101,6 +101,11 @@ pub enum Event<E: Evaluator, T> {
         /// Whether it is complete there.
         arrived: bool,
     },
+    /// The snapshot that a replica's log was reset to cannot be installed: its files are gone, or damaged.
+    SnapshotLost {
+        /// The group.
+        group: GroupId,
+    },
     /// Leadership is to move.
     HandOver {
         /// The group.
