@@ -177,6 +177,7 @@ impl PeerDoor {
         cx.target = Some(Target { group });
         let answer = async {
             let request = decode_request(message.operation(), message.request.clone())?;
+            let _leave = self.node.admit(&request)?;
             encode_answer(self.node.call(request, &cx).await?)
         };
         match answer.await {

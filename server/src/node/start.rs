@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::open::{Census, census, open};
-use super::{Inner, Node, balance, membership, room};
+use super::{Inner, Node, balance, intake, membership, room};
 use crate::catalog::records::{CATALOG_GROUP, NodeRecord};
 use crate::clock::{Clock, RealClock};
 use crate::config::{EngineName, NodeConfig};
@@ -213,7 +213,10 @@ impl Node {
             incarnation,
             request_ids: RequestIds::new(incarnation, starts),
             slow_log: SlowLog::new(config.slow_request),
-            in_flight: Arc::new(Semaphore::new(config.max_in_flight_requests)),
+            intake: intake::Intake::new(
+                config.max_in_flight_requests,
+                config.memory_plan().in_flight_requests,
+            ),
             fatal,
             stop: watch::channel(false).0,
             _scratch: stores.scratch,
