@@ -13,6 +13,7 @@ mod membership;
 mod open;
 mod replica_life;
 mod room;
+mod standing;
 mod start;
 mod watch;
 
