@@ -126,6 +126,16 @@ fn variables_of_other_names_are_left_alone_and_wrong_ones_named() {
 }
 
 #[test]
+fn a_value_of_several_lines_is_refused_in_one() {
+    let wrong = PartialConfig::from_env(variables(&[("STATOR_ENGINE", "sled\r\nfjall\n")]));
+    let line = wrong.expect_err("wrong").to_string();
+    assert!(line.starts_with("environment: STATOR_ENGINE = sled fjall is not allowed"), "{line}");
+    assert_eq!(line.lines().count(), 1);
+    refusal("engine = \"\"\"sled\nfjall\"\"\"");
+    refusal("\"a\\nb\" = 1");
+}
+
+#[test]
 fn lists_are_arrays_in_a_file_and_commas_elsewhere() {
     let joined = PartialConfig::from_env(variables(&[("STATOR_JOIN", "a:1, b:2,")]));
     assert_eq!(joined.expect("valid").join, Some(vec!["a:1".into(), "b:2".into()]));

@@ -165,6 +165,23 @@ fn a_scan_reads_nothing_outside_of_its_partition() {
 }
 
 #[test]
+fn a_scan_that_began_before_the_partition_reads_all_of_it() {
+    let engine = &libraries()[0];
+    let mut artists = ["a", "b", "c", "d"];
+    artists.sort_by_key(|artist| key(artist, 0).hash());
+    let [.., before, last] = artists;
+    let part = PartitionSpec { hash_start: key(last, 0).hash(), ..spec() };
+    let request = Scan { exclusive_start_key: Some(key_item(before, 20)), ..Scan::default() };
+    let prepared = request.prepare(&schema()).unwrap();
+    let mut page = prepared.page();
+    scan(engine.as_ref(), &part, &prepared, &mut page, &mut never).unwrap();
+    assert_eq!(page.finish(false).unwrap().count, 40);
+    // And one that began in it goes on from there.
+    let whole = scan_page(engine, &[spec()], &request);
+    assert_eq!(whole.count, 40 + 19);
+}
+
+#[test]
 fn what_is_not_in_the_partition_is_sent_away() {
     let engine = &libraries()[0];
     let hash = key("b", 0).hash();
