@@ -58,6 +58,7 @@ impl World {
     /// Recovers the log, perhaps with a crash in the middle of that.
     fn recover_log(&mut self, node: usize) -> Result<(LogAccess, Recovery), String> {
         let options = self.plan.log.clone();
+        self.nodes[node].disk.heal();
         if self.rng.chance(150) {
             let op = self.rng.pick(&[FaultOp::Write, FaultOp::Sync, FaultOp::Create, FaultOp::SyncDir]);
             let kind = std::io::ErrorKind::Other;

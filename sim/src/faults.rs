@@ -12,7 +12,7 @@ use crate::network::Link;
 use crate::plan::SAFETY_NS;
 use crate::rng::Rng;
 use crate::time::{MS, Ns, SECOND};
-use crate::world::{Action, World};
+use crate::world::{Action, Phase, World};
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +105,9 @@ impl World {
 
     /// A fault begins.
     pub(crate) fn strike(&mut self, fault: Fault) {
+        if self.phase == Phase::Liveness {
+            return;
+        }
         self.trace.note(self.now, format_args!("fault {fault:?}"));
         match fault {
             Fault::Crash { node, kind, down } => self.crash(node, kind, down),
@@ -160,8 +163,8 @@ impl World {
 
     const fn sound_link(&self) -> Link {
         match self.phase {
-            crate::world::Phase::Safety => Link::SOUND,
-            crate::world::Phase::Liveness => Link::PERFECT,
+            Phase::Safety => Link::SOUND,
+            Phase::Liveness => Link::PERFECT,
         }
     }
 

@@ -60,10 +60,4 @@ impl Rng {
         self.below(len as u64) as usize
     }
 
-    /// Puts them into a random order.
-    pub(crate) fn shuffle<T>(&mut self, all: &mut [T]) {
-        for last in (1..all.len()).rev() {
-            all.swap(last, self.index(last + 1));
-        }
-    }
 }

@@ -15,8 +15,9 @@ type State = BTreeMap<GroupId, GroupRecovery>;
 /// What a log has promised.
 #[derive(Clone, Default)]
 pub(crate) struct Shadow {
-    /// As of the write before the last one that was completed: what a later write vouches for.
-    vouched: State,
+    /// As of the write before the last one that was completed: what a later write vouches for. `None` as long as the last write is
+    /// recovery's own copy of what it found, for which nothing vouches.
+    vouched: Option<State>,
     /// As of the last write that was completed.
     completed: State,
     /// What was staged since, with the number of the write it goes with.
@@ -28,11 +29,7 @@ pub(crate) struct Shadow {
 impl Shadow {
     /// The shadow of a log that has just been recovered.
     pub(crate) fn of(recovered: &State) -> Self {
-        Self {
-            vouched: recovered.clone(),
-            completed: recovered.clone(),
-            ..Self::default()
-        }
+        Self { completed: recovered.clone(), ..Self::default() }
     }
 
     /// A batch is staged. Hard states go behind the rest of it.
@@ -45,8 +42,9 @@ impl Shadow {
 
     /// A write is completed.
     pub(crate) fn complete(&mut self, write: u64) {
+        let vouched = self.vouched.get_or_insert_with(|| self.completed.clone());
         for record in self.unvouched.drain(..) {
-            apply(&mut self.vouched, &record);
+            apply(vouched, &record);
         }
         while self.staged.front().is_some_and(|(of, _)| *of <= write) {
             let Some((_, record)) = self.staged.pop_front() else { break };
@@ -65,10 +63,11 @@ impl Shadow {
 
     /// Whether this is a state that damage to the last write may leave: damage before that must be refused.
     pub(crate) fn allows_damaged(&self, recovered: &State) -> Holds {
+        let Some(vouched) = &self.vouched else { return Ok(()) };
         let staged = self.staged.iter().map(|(_, record)| record);
-        follows(&self.vouched, self.unvouched.iter().chain(staged), recovered)
+        follows(vouched, self.unvouched.iter().chain(staged), recovered)
             .then_some(())
-            .ok_or_else(|| differs("vouched for", &self.vouched, recovered))
+            .ok_or_else(|| differs("vouched for", vouched, recovered))
     }
 }
 
