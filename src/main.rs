@@ -1,1 +1,9 @@
-fn main() {}
+//! The program `stator`: nodes, clusters, and the commands that talk to them. `stator --help` is its manual.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

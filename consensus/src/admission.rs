@@ -56,12 +56,8 @@ pub(crate) fn admit(
         MessageType::MsgSnapshot => snapshot(&message, spec, raft)?,
         MessageType::MsgAppendResponse => append_response(&message, raft)?,
         MessageType::MsgRequestVoteResponse => vote(&message, raft)?,
-        MessageType::MsgTimeoutNow => {
-            if message.term != raft.term || message.from != raft.leader_id {
-                return Err("it is not this term's leader's");
-            }
-        }
-        MessageType::MsgHeartbeatResponse
+        MessageType::MsgTimeoutNow
+        | MessageType::MsgHeartbeatResponse
         | MessageType::MsgRequestVote
         | MessageType::MsgRequestPreVote
         | MessageType::MsgRequestPreVoteResponse => {}
@@ -84,13 +80,16 @@ fn append(message: &Message, raft: &Raft<Store>) -> Checked {
             return Err("the kind of an entry in it is not known here");
         }
         term = entry.term;
-        contradicts(raft, entry.index, entry.term)?;
+        contradicts(message, raft, (entry.index, entry.term))?;
     }
     Ok(())
 }
 
-/// What is committed here is committed everywhere.
-fn contradicts(raft: &Raft<Store>, index: u64, term: u64) -> Checked {
+/// What is committed here no leader has otherwise; but for one of a former term, whose message comes late and is not looked at.
+fn contradicts(message: &Message, raft: &Raft<Store>, (index, term): (u64, u64)) -> Checked {
+    if message.term < raft.term {
+        return Ok(());
+    }
     let log = &raft.raft_log;
     // Below the truncation mark the term is no longer known.
     let known = (log.first_index() - 1..=log.committed).contains(&index);
@@ -109,11 +108,14 @@ fn heartbeat(message: &Message, raft: &Raft<Store>) -> Checked {
 }
 
 fn append_response(message: &Message, raft: &Raft<Store>) -> Checked {
-    if message.request_snapshot != 0 {
-        return Err("it asks for a snapshot, which no replica does");
-    }
     let is_mine = message.term == raft.term && raft.state == StateRole::Leader;
-    if is_mine && !message.reject && message.index > raft.raft_log.last_index() {
+    let last = raft.raft_log.last_index();
+    if message.request_snapshot != 0
+        && (!message.reject || is_mine && message.request_snapshot > last)
+    {
+        return Err("it asks for a snapshot of what was never sent");
+    }
+    if is_mine && !message.reject && message.index > last {
         return Err("it acknowledges what was never sent");
     }
     Ok(())
@@ -149,7 +151,7 @@ fn snapshot(message: &Message, spec: &GroupSpec, raft: &Raft<Store>) -> Checked 
     if metadata.index > NUMBER_MAX || metadata.term > message.term {
         return Err("a number in its snapshot is out of bounds");
     }
-    contradicts(raft, metadata.index, metadata.term)
+    contradicts(message, raft, (metadata.index, metadata.term))
 }
 
 /// Whether it asks for this replica's vote, other than by order of the leader itself (a transfer asks without a pre-vote).

@@ -238,10 +238,8 @@ impl Store {
                 if run.taken.len() >= LISTED_MAX {
                     return Ok(run.taken);
                 }
-                let mut entry = Entry::default();
-                entry.index = next;
-                entry.term = self.term_of(next).unwrap_or_default();
-                run.taken.push(entry);
+                let term = self.term_of(next).unwrap_or_default();
+                run.taken.push(Entry { index: next, term, ..Entry::default() });
                 next += 1;
                 continue;
             }

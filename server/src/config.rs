@@ -2,7 +2,7 @@
 //!
 //! Settings come in layers, each over the one before: defaults, a TOML file, the environment (`STATOR_LISTEN` is `listen`),
 //! flags (`--listen`). A layer is a [`PartialConfig`]; [`load`] puts them together. Whatever the source, a value is read by
-//! the one parser of its type ([`value`]), so that it means the same everywhere and is refused in the same words: one line
+//! the one parser of its type (module `value`), so that it means the same everywhere and is refused in the same words: one line
 //! that names the key, the value and what is allowed.
 //!
 //! An unknown key in a file is an error, for it is most likely a known one misspelt. An unknown variable is not: container

@@ -30,4 +30,4 @@ mod tables;
 pub mod telemetry;
 mod wire;
 
-pub use node::{Node, Sockets, StartError};
+pub use node::{Node, ReplicaChecksum, Sockets, StartError};

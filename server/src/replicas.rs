@@ -1,6 +1,7 @@
 //! The replicas of a node: who holds what, and the ways to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use stator_consensus::{Event, GroupId, GroupStatus, ReplicaView};
@@ -28,6 +29,8 @@ pub(crate) struct Replicas {
     /// Those that were removed from this node, and are never to be made again (R8).
     removed: RwLock<BTreeSet<GroupId>>,
     hosts: RwLock<Vec<HostMailbox>>,
+    /// Whether a host waits for room in the log.
+    log_stalled: AtomicBool,
     /// The states of the groups, as their hosts last told.
     states: RwLock<BTreeMap<GroupId, GroupStatus>>,
 }
@@ -73,6 +76,18 @@ impl Replicas {
 
     pub(crate) fn has_failed(&self, group: GroupId) -> bool {
         self.failed.read().unwrap_or_else(PoisonError::into_inner).contains_key(&group)
+    }
+
+    /// A host waits for room in the log, or does not any more.
+    pub(crate) fn set_log_stalled(&self, stalled: bool) {
+        if self.log_stalled.load(Ordering::Relaxed) != stalled {
+            self.log_stalled.store(stalled, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a host waits for room in the log: no more requests are to come meanwhile.
+    pub(crate) fn log_stalled(&self) -> bool {
+        self.log_stalled.load(Ordering::Relaxed)
     }
 
     /// The hosts of the node.

@@ -4,6 +4,7 @@
 //! says) drops it and looks again, so that a stale caller heals in one extra hop.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use stator_consensus::{GroupId, Member, NodeId, ReplicaId};
@@ -13,8 +14,10 @@ use crate::catalog::records::{
     CATALOG_GROUP, CATALOG_TABLE, PartitionRecord, TableRecord, catalog_schema,
 };
 
-/// How long a record is used before it is fetched again.
+/// How long a record is used before somebody fetches it again; the others use it meanwhile.
 const FRESH_NS: u64 = 2_000_000_000;
+/// How long a record is used at all.
+const USABLE_NS: u64 = 60_000_000_000;
 /// How many records are kept: more than a cluster has tables.
 const TABLES_KEPT: usize = 4096;
 
@@ -72,17 +75,24 @@ impl Table {
 /// The cache.
 #[derive(Default)]
 pub(crate) struct Tables {
-    known: RwLock<BTreeMap<String, (Arc<Table>, u64)>>,
+    known: RwLock<BTreeMap<String, (Arc<Table>, AtomicU64)>>,
     /// The nodes last seen to lead groups that have no replica here.
     leaders: RwLock<BTreeMap<GroupId, NodeId>>,
 }
 
 impl Tables {
-    /// A table that is known and fresh.
+    /// A table that is known. Of those who ask for one that is not fresh any more, one is told to fetch it again, so that the
+    /// catalog is asked at a steady rate, however many requests there are.
     pub(crate) fn get(&self, name: &str, now_ns: u64) -> Option<Arc<Table>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let (table, fetched_ns) = known.get(name)?;
-        (now_ns < fetched_ns + FRESH_NS).then(|| table.clone())
+        let fetched = fetched_ns.load(Relaxed);
+        if now_ns < fetched + FRESH_NS {
+            return Some(table.clone());
+        }
+        // Moved ahead, so that the others go on using it for as long again while this one looks.
+        let claimed = fetched_ns.compare_exchange(fetched, now_ns, Relaxed, Relaxed).is_ok();
+        (!claimed && now_ns < fetched + USABLE_NS).then(|| table.clone())
     }
 
     /// A table that was just fetched. One that is not ready for use is not kept: it changes soon.
@@ -94,7 +104,7 @@ impl Tables {
         if known.len() >= TABLES_KEPT {
             known.clear();
         }
-        known.insert(table.record.name.clone(), (table, now_ns));
+        known.insert(table.record.name.clone(), (table, AtomicU64::new(now_ns)));
     }
 
     /// What is known of a table is stale.

@@ -48,6 +48,7 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 /// An open file.
+#[expect(clippy::len_without_is_empty, reason = "nobody asks a file whether it is empty")]
 pub trait DiskFile: Send + Sync {
     /// Reads up to `buf.len()` bytes at an offset; fewer only at the end of the file.
     ///

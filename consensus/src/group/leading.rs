@@ -212,8 +212,7 @@ impl<E: Evaluator, T> Group<E, T> {
         let is_entitled =
             raft.state == StateRole::Leader && raft.term == term && raft.lead_transferee.is_none();
         let is_accepted = is_entitled && {
-            let mut entry = Entry::default();
-            entry.data = data;
+            let entry = Entry { data, ..Entry::default() };
             let mut message = Message::default();
             message.set_msg_type(MessageType::MsgPropose);
             message.from = self.spec.replica.0;

@@ -1,7 +1,7 @@
 //! One replica of a group: a `RawNode` and what surrounds it.
 //!
-//! A turn of the host hands a group its events one by one ([`Group::step`], [`Group::submit`], ...) and then lets it finish
-//! ([`Group::finish`]): note who leads, evaluate what came in, ask the quorum, handle Raft's readies, feed the applier. In that
+//! A turn of the host hands a group its events one by one (`step`, `submit`, ...) and then lets it finish
+//! (`finish`): note who leads, evaluate what came in, ask the quorum, handle Raft's readies, feed the applier. In that
 //! order, because a request is judged by what the turn's messages changed, and because the time that judges a lease is taken
 //! after the mailbox was drained (R4).
 //!
@@ -12,7 +12,7 @@
 //! # Invariants
 //! - Every token is answered exactly once, also when the replica stops on a fault in the middle of anything: tokens live in the
 //!   group's fields, never only in a local variable while foreign code (evaluator, raft-rs) runs.
-//! - A replica campaigns only by [`Group::may_campaign`], by whatever way it comes to campaign.
+//! - A replica campaigns only if `may_campaign` says so, by whatever way it comes to campaign.
 
 mod answers;
 mod leading;
@@ -94,6 +94,8 @@ pub(crate) struct Group<E: Evaluator, T> {
     feed: Feed,
     transfer: Option<Transfer>,
     outgoing: Option<Outgoing>,
+    /// When to ask next for a snapshot in place of one that was lost.
+    request_tick: u64,
     /// Campaigns as soon as it may, without waiting for an election timeout.
     eager: bool,
     sleep: Sleep,
@@ -152,9 +154,14 @@ impl<E: Evaluator, T> Group<E, T> {
             evaluating: None,
             drafted: Vec::new(),
             outbox,
-            feed: Feed::new(recovered.applied.0, committed),
+            feed: if recovered.is_lacking() {
+                Feed::lacking(recovered.applied.0, recovered.mark.0, committed)
+            } else {
+                Feed::new(recovered.applied.0, committed)
+            },
             transfer: None,
             outgoing: None,
+            request_tick: 0,
             sleep: Sleep::default(),
             spec,
         })
@@ -234,10 +241,7 @@ impl<E: Evaluator, T> Group<E, T> {
                 cx.effects.throttled_messages += 1;
                 return Ok(());
             }
-            // The promise does not bind here, for the leader itself has released it; the data does.
-            MessageType::MsgTimeoutNow if !self.has_caught_up(cx.config) || cx.retiring => {
-                return Ok(());
-            }
+            MessageType::MsgTimeoutNow if !self.may_succeed(cx, &message) => return Ok(()),
             _ => {}
         }
         if admission::is_leaders(&message)
@@ -277,6 +281,15 @@ impl<E: Evaluator, T> Group<E, T> {
         may_vote && self.has_caught_up(cx.config)
     }
 
+    /// Whether a leader's order to campaign at once counts. The promise does not bind here, for the leader itself has released
+    /// it; but it has to be this term's leader, not one of long ago (R3), and a leader needs its data.
+    fn may_succeed(&self, cx: &Context<'_, E, T>, order: &Message) -> bool {
+        let raft = &self.node.raft;
+        (order.term, order.from) == (raft.term, raft.leader_id)
+            && !cx.retiring
+            && self.has_caught_up(cx.config)
+    }
+
     /// Whether the replica has data at all, holds the snapshot it was sent, and has little left to apply: raft-rs loads all that
     /// is committed and not applied when it campaigns, and panics if some of it is not there.
     fn has_caught_up(&self, config: &Config) -> bool {
@@ -314,6 +327,7 @@ impl<E: Evaluator, T> Group<E, T> {
         self.begin_transfer(cx);
         self.evaluate_waiting(cx)?;
         self.ask(cx);
+        self.request_snapshot(cx);
         self.handle_readies(cx);
         self.feed_applier(cx)?;
         if self.campaign_eagerly(cx)? {

@@ -23,11 +23,7 @@ impl LogReader for Disk {
 }
 
 fn entry(index: u64, term: u64, len: usize) -> Entry {
-    let mut entry = Entry::default();
-    entry.index = index;
-    entry.term = term;
-    entry.data = vec![index as u8; len].into();
-    entry
+    Entry { index, term, data: vec![index as u8; len].into(), ..Entry::default() }
 }
 
 fn store() -> (Store, Arc<Disk>) {

@@ -16,8 +16,9 @@ impl ConfigError {
     /// Any other line.
     pub(crate) fn text(text: impl Into<String>) -> Self {
         let text: String = text.into();
-        // What was quoted may hold line ends; the promise is one line.
-        Self(text.lines().map(str::trim_end).collect::<Vec<_>>().join(" "))
+        // What was quoted may hold line ends and worse; the promise is one plain line.
+        let parts = text.split(char::is_control).map(str::trim).filter(|part| !part.is_empty());
+        Self(parts.collect::<Vec<_>>().join(" "))
     }
 
     /// The same, with the place where the setting was found in front.

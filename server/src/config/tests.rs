@@ -126,6 +126,16 @@ fn variables_of_other_names_are_left_alone_and_wrong_ones_named() {
 }
 
 #[test]
+fn a_value_of_several_lines_is_refused_in_one() {
+    let wrong = PartialConfig::from_env(variables(&[("STATOR_ENGINE", "sled\r\nfjall\n")]));
+    let line = wrong.expect_err("wrong").to_string();
+    assert!(line.starts_with("environment: STATOR_ENGINE = sled fjall is not allowed"), "{line}");
+    assert_eq!(line.lines().count(), 1);
+    refusal("engine = \"\"\"sled\nfjall\"\"\"");
+    refusal("\"a\\nb\" = 1");
+}
+
+#[test]
 fn lists_are_arrays_in_a_file_and_commas_elsewhere() {
     let joined = PartialConfig::from_env(variables(&[("STATOR_JOIN", "a:1, b:2,")]));
     assert_eq!(joined.expect("valid").join, Some(vec!["a:1".into(), "b:2".into()]));
@@ -199,7 +209,11 @@ fn every_wrong_value_is_named_with_what_is_allowed() {
         ("listen = 'localhost:7400'", "listen = \"localhost:7400\"", "an IP address and a port"),
         ("listen = 7400", "listen = 7400", "an IP address and a port"),
         ("admin_listen = 'no'", "admin_listen = \"no\"", "or off"),
-        ("admin_listen = '127.0.0.1:7400'", "admin_listen = 127", "listen has that address"),
+        (
+            "admin_listen = '127.0.0.1:7400'",
+            "admin_listen = 127.0.0.1:7400",
+            "listen has that address",
+        ),
         ("listen = '0.0.0.0:1'\ninsecure = true", "listen = 0.0.0.0:1", "give advertise as well"),
         ("advertise = 'here'", "advertise = here", "a host's name or IP address and a port"),
         ("advertise = 'a b:1'", "advertise = a b:1", "and a port"),
@@ -419,7 +433,7 @@ mod flags {
             assert_eq!(args.load([]).expect(name), NodeConfig::default(), "--{name} {word}");
             matches += 1;
         }
-        assert_eq!(matches, 17, "{help}");
+        assert_eq!(matches, 18, "{help}");
         Cli::command().debug_assert();
         assert!(Cli::from_arg_matches(&Cli::command().get_matches_from(["stator"])).is_ok());
     }

@@ -26,6 +26,21 @@ pub(super) trait Value: Sized {
     }
 }
 
+/// [`Value::parse`] for those outside who take the same values.
+macro_rules! from_str {
+    ($($type:ty),+) => {$(
+        impl std::str::FromStr for $type {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                Value::parse(text)
+            }
+        }
+    )+};
+}
+
+from_str!(ByteSize, EngineName);
+
 /// [`Value::parse`] as a function, for the parser of flags.
 #[cfg(feature = "cli")]
 pub(super) fn parse<T: Value>(text: &str) -> Result<T, String> {

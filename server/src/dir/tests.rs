@@ -146,6 +146,8 @@ fn an_empty_directory_or_one_cut_short_is_taken() {
 fn another_engine_or_use_is_refused_by_name() {
     let dir = tempfile::tempdir().expect("tempdir");
     drop(open(dir.path()).expect("made"));
+    // The lock file is signed by whoever opened the directory, which a process that is refused has not.
+    fs::write(dir.path().join("lock"), "1\n").expect("written");
     let words = format!(
         "the directory {} was made with --engine fjall, and --engine sled was asked for",
         dir.path().display()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stator_model::api::{self, Operation};
 use stator_model::{Error, Result};
-use stator_proto::metadata::{DETAIL_BYTES_MAX, REQUEST_ID};
+use stator_proto::metadata::{DETAIL_BYTES_MAX, FORWARDED_TO, REQUEST_ID};
 use stator_proto::operation::WireOperation;
 use stator_proto::status::{DETAIL_BYTES_DEFAULT, to_status};
 use stator_proto::v1;
@@ -19,6 +19,8 @@ use tonic::{Response, Status};
 use crate::node::Inner;
 use crate::serve::CallContext;
 
+/// What is kept of a call's time to answer that it is over.
+const LEFT_FOR_WORDS: Duration = Duration::from_millis(10);
 /// Pages of a stream that may wait for a slow client.
 const PAGES_AHEAD: usize = 2;
 
@@ -46,15 +48,28 @@ impl ClientDoor {
             call(&self.node, request, &cx).await
         };
         match answer.await {
-            Ok(answer) => Ok(Response::new(answer.into())),
+            Ok(answer) => {
+                let mut response = Response::new(answer.into());
+                self.tell_route(&cx, response.metadata_mut());
+                Ok(response)
+            }
             Err(error) => Err(to_status(&error, None, detail_bytes_max(&metadata))),
         }
     }
 
-    /// Who asks, and for how long.
+    /// Tells the client that another node served its request, so that it asks there next time.
+    fn tell_route(&self, cx: &CallContext, metadata: &mut MetadataMap) {
+        let endpoint = cx.served_by().and_then(|node| self.node.endpoint_of(node));
+        if let Some(endpoint) = endpoint.and_then(|endpoint| endpoint.parse().ok()) {
+            metadata.insert(FORWARDED_TO, endpoint);
+        }
+    }
+
+    /// Who asks, and for how long: a little less than the call has, for at its end the call is cut off without a word.
     fn context(&self, metadata: &MetadataMap) -> CallContext {
         let given = metadata.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-        self.node.context(self.node.request_ids.given_or_made(given), timeout(metadata))
+        let timeout = timeout(metadata).map(|timeout| timeout - (timeout / 10).min(LEFT_FOR_WORDS));
+        self.node.context(self.node.request_ids.given_or_made(given), timeout)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 mod client;
+mod incoming;
 mod peer;
 
 use std::sync::Arc;
@@ -12,7 +13,6 @@ use stator_proto::metadata::MESSAGE_BYTES_MAX;
 use stator_proto::peer::v1::peer_server::PeerServer;
 use stator_proto::v1::stator_server::StatorServer;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
 pub(crate) use self::admin::serve_admin;
@@ -42,7 +42,6 @@ pub(crate) async fn serve(node: Arc<Inner>, listener: TcpListener) {
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
     let stopping = node.clone();
     let served = Server::builder()
-        .tcp_nodelay(true)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
@@ -51,7 +50,7 @@ pub(crate) async fn serve(node: Arc<Inner>, listener: TcpListener) {
         .add_service(peer)
         .add_service(health_service)
         .add_service(reflection)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+        .serve_with_incoming_shutdown(incoming::connections(node.clone(), listener), async move {
             stopping.stopping().await;
         });
     // Connections that stay open must not keep a stopping node from ending.

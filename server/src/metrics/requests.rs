@@ -128,14 +128,13 @@ impl Outcome {
             ErrorKind::Unavailable => Self::Unavailable,
             ErrorKind::DeadlineExceeded => Self::DeadlineExceeded,
             ErrorKind::Uncertain => Self::Uncertain,
-            ErrorKind::InternalServerError => Self::Fault,
             ErrorKind::Validation
             | ErrorKind::ResourceNotFound
             | ErrorKind::ResourceInUse
             | ErrorKind::LimitExceeded
             | ErrorKind::ItemCollectionSizeLimitExceeded
             | ErrorKind::UnknownOperation => Self::Refused,
-            // A kind that was added to the model and not yet here.
+            // One that is not known here is looked into rather than overlooked.
             _ => Self::Fault,
         }
     }

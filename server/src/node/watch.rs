@@ -163,7 +163,7 @@ impl Inner {
         })
     }
 
-    fn endpoint_of(&self, node: NodeId) -> Option<String> {
+    pub(crate) fn endpoint_of(&self, node: NodeId) -> Option<String> {
         let address = if node == self.own {
             Some(self.address.clone())
         } else {

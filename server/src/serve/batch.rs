@@ -126,7 +126,7 @@ impl Inner {
                         ))
                     })
                 }
-                Way::Nowhere => Attempt::NotHere(None),
+                Way::Nowhere => Attempt::StaleRoute,
             };
             if let Some(read) = attempts.judge(self, table, partition, attempt).await? {
                 return Ok(read);
@@ -211,7 +211,7 @@ impl Inner {
                         Ok(answer.unprocessed_items.remove(name).unwrap_or_default())
                     })
                 }
-                Way::Nowhere => Attempt::NotHere(None),
+                Way::Nowhere => Attempt::StaleRoute,
             };
             if let Some(left) = attempts.judge(self, table, partition, attempt).await? {
                 return Ok(left);

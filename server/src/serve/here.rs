@@ -49,7 +49,7 @@ impl Inner {
             self.ask(replica, cx, |token| Event::Submit { group, request, deadline_ns, token });
         match asked.await {
             Asked::Answered(HostAnswer::Outcome(outcome)) => Attempt::Done(Ok(outcome)),
-            Asked::Answered(HostAnswer::Refused(refusal)) => refused(refusal),
+            Asked::Answered(HostAnswer::Refused(refusal)) => refused(&refusal),
             // Not an answer to a write: the host would be broken.
             Asked::Answered(HostAnswer::MayRead) => {
                 Attempt::Done(Err(Error::uncertain("the host gave no outcome")))
@@ -125,7 +125,7 @@ impl Inner {
         let (group, deadline_ns) = (replica.spec.group, cx.deadline_ns);
         match self.ask(replica, cx, |token| Event::Read { group, deadline_ns, token }).await {
             Asked::Answered(HostAnswer::MayRead) => Attempt::Done(Ok(())),
-            Asked::Answered(HostAnswer::Refused(refusal)) => refused(refusal),
+            Asked::Answered(HostAnswer::Refused(refusal)) => refused(&refusal),
             Asked::Answered(HostAnswer::Outcome(_)) | Asked::Dropped => Attempt::NotHere(None),
             Asked::TimedOut => Attempt::Done(Err(Error::new(
                 ErrorKind::DeadlineExceeded,
@@ -160,6 +160,10 @@ impl Inner {
 
     /// Whether there is room for writes: refused before the log or the engine run out of disk.
     fn admits_writes(&self) -> Result<()> {
+        if self.replicas.log_stalled() {
+            self.metrics.throttled();
+            return Err(throttled());
+        }
         match self.room.refusal() {
             None => Ok(()),
             Some(why) => {
@@ -189,9 +193,9 @@ pub(crate) fn throttled() -> Error {
     )
 }
 
-fn refused<T>(refusal: Refusal) -> Attempt<T> {
+fn refused<T>(refusal: &Refusal) -> Attempt<T> {
     match refusal {
-        Refusal::NotLeader(leader) => Attempt::NotHere(leader),
+        Refusal::NotLeader(leader) => Attempt::NotHere(*leader),
         Refusal::NoGroup | Refusal::Stopped(_) => Attempt::NotHere(None),
         Refusal::Throttled => Attempt::Done(Err(throttled())),
         Refusal::Expired => Attempt::Done(Err(Error::new(

@@ -71,7 +71,7 @@ impl Inner {
                     let request = request.clone().into();
                     unwrap::<R>(self.forward(node, partition, request, cx).await)
                 }
-                Way::Nowhere => Attempt::NotHere(None),
+                Way::Nowhere => Attempt::StaleRoute,
             };
             if let Some(answer) = attempts.judge(self, &table, partition, attempt).await? {
                 return Ok(answer);
@@ -105,7 +105,7 @@ impl Inner {
                     let request = request.clone().into();
                     unwrap::<GetItem>(self.forward(node, partition, request, cx).await)
                 }
-                Way::Nowhere => Attempt::NotHere(None),
+                Way::Nowhere => Attempt::StaleRoute,
             };
             if let Some(answer) = attempts.judge(self, &table, partition, attempt).await? {
                 return Ok(answer);

@@ -14,8 +14,10 @@ mod tables;
 pub(crate) use self::here::throttled;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use stator_consensus::NodeId;
 use stator_model::{Answer, Error, ErrorKind, Request, Result};
 
 use crate::node::Inner;
@@ -36,6 +38,8 @@ pub(crate) struct CallContext {
     pub(crate) target: Option<Target>,
     /// Whether the request is the node's own, for the catalog's table.
     pub(crate) of_catalog: bool,
+    /// The node that served the request, if it was sent on; 0 is none.
+    forwarded: Arc<AtomicU64>,
 }
 
 /// The partition that a request was sent on for.
@@ -48,12 +52,25 @@ impl CallContext {
     /// A client's request.
     #[must_use]
     pub(crate) fn new(request_id: Arc<str>, deadline_ns: u64) -> Self {
-        Self { request_id, deadline_ns, target: None, of_catalog: false }
+        Self { request_id, deadline_ns, target: None, of_catalog: false, forwarded: Arc::default() }
     }
 
     /// The same caller and deadline, for a request of the node's own to the catalog.
     pub(crate) fn to_catalog(&self) -> Self {
-        Self { target: None, of_catalog: true, ..self.clone() }
+        Self { target: None, of_catalog: true, forwarded: Arc::default(), ..self.clone() }
+    }
+
+    /// A node has served the request in this one's place.
+    pub(crate) fn forwarded_to(&self, node: NodeId) {
+        self.forwarded.store(node.0, Ordering::Relaxed);
+    }
+
+    /// The node that served the request in this one's place, if one did.
+    pub(crate) fn served_by(&self) -> Option<NodeId> {
+        match self.forwarded.load(Ordering::Relaxed) {
+            0 => None,
+            node => Some(NodeId(node)),
+        }
     }
 
     /// What is left of the time, at `now_ns`.

@@ -46,7 +46,7 @@ impl Inner {
                     let request = request.clone().into();
                     unwrap::<Query>(self.forward(node, partition, request, cx).await)
                 }
-                Way::Nowhere => Attempt::NotHere(None),
+                Way::Nowhere => Attempt::StaleRoute,
             };
             if let Some(answer) = attempts.judge(self, &table, partition, attempt).await? {
                 return Ok(answer);
@@ -131,7 +131,7 @@ impl Inner {
                     let request = request.clone().into();
                     unwrap::<Scan>(self.forward(node, partition, request, cx).await)
                 }
-                Way::Nowhere => Attempt::NotHere(None),
+                Way::Nowhere => Attempt::StaleRoute,
             };
             if let Some(answer) = attempts.judge(self, table, partition, attempt).await? {
                 return Ok(answer);

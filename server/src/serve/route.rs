@@ -54,7 +54,7 @@ pub(crate) enum Way {
     Here(Arc<Replica>),
     /// Another node.
     There(NodeId),
-    /// Nobody is known: all that can be done is to look again.
+    /// This node should have the replica, and has not: what is known of the table is stale, or runs ahead.
     Nowhere,
 }
 
@@ -255,7 +255,7 @@ impl Inner {
                     Effect::Write => Attempt::Done(Err(error)),
                 }
             }
-            Ok(response) => self.received(to, partition, operation, response),
+            Ok(response) => self.received(to, partition, operation, response, cx),
         }
     }
 
@@ -265,11 +265,13 @@ impl Inner {
         partition: &PartitionRecord,
         operation: wire::Operation,
         response: wire::ForwardResponse,
+        cx: &CallContext,
     ) -> Attempt<Answer> {
         use wire::forward_response::Result as Received;
         match response.result {
             Some(Received::Answer(bytes)) => {
                 self.tables.set_leader(partition.group, Some(from));
+                cx.forwarded_to(from);
                 Attempt::Done(decode_answer(operation, bytes))
             }
             Some(Received::Error(detail)) => {

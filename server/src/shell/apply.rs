@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use stator_consensus::{ApplyJob, Event, InstallJob};
+use stator_consensus::{ApplyJob, Event, InstallJob, ReplicaView};
 use stator_storage::engine::Engine;
 use stator_storage::log::Log;
 use stator_storage::machine::{Applier, Committed, GroupId};
@@ -27,7 +27,7 @@ const REPLAY_BYTES: u64 = 8 << 20;
 
 /// What the apply thread is told.
 pub(crate) enum ApplyEvent {
-    Add { group: GroupId, applier: PartitionApplier, applied: u64 },
+    Add { group: GroupId, applier: PartitionApplier, applied: u64, view: Arc<ReplicaView> },
     Apply(ApplyJob),
     Install(InstallJob),
     Remove { group: GroupId, done: Box<dyn FnOnce() + Send> },
@@ -52,6 +52,8 @@ struct Applying {
     applier: PartitionApplier,
     /// The last entry applied.
     applied: u64,
+    /// Keeps readers and the evaluator out while the data is not whole.
+    view: Arc<ReplicaView>,
 }
 
 /// What the apply thread works with.
@@ -81,8 +83,8 @@ impl ApplyShell {
 
     fn handle(&self, replicas: &mut BTreeMap<GroupId, Applying>, event: ApplyEvent) {
         match event {
-            ApplyEvent::Add { group, applier, applied } => {
-                replicas.insert(group, Applying { applier, applied });
+            ApplyEvent::Add { group, applier, applied, view } => {
+                replicas.insert(group, Applying { applier, applied, view });
             }
             ApplyEvent::Remove { group, done } => {
                 replicas.remove(&group);
@@ -140,6 +142,7 @@ impl ApplyShell {
     fn recover(&self, replicas: &mut BTreeMap<GroupId, Applying>) {
         for replica in replicas.values() {
             replica.applier.suspend_reads();
+            replica.view.replace_data(replica.applied);
         }
         loop {
             match self.reopen_and_replay(replicas) {
@@ -157,7 +160,7 @@ impl ApplyShell {
         let mut failed = Vec::new();
         for (group, replica) in replicas.iter_mut() {
             match replica.replay(*group, &self.log) {
-                Ok(()) => {}
+                Ok(()) => replica.view.data_restored(),
                 Err(error) if is_engines(&error) => return Err(error),
                 Err(error) => failed.push((*group, error)),
             }

@@ -1,11 +1,13 @@
 //! The thread of a consensus host.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use stator_consensus::{Class, Config, Effects, Event, Host, LogReader, NodeId, PeerMessage};
-use stator_storage::log::{Log, LogEntry};
+use stator_storage::Error;
+use stator_storage::log::{Log, LogEntry, Record};
 use stator_storage::machine::GroupId;
 use stator_storage::partition::PartitionEvaluator;
 
@@ -16,6 +18,8 @@ use crate::mailbox::{Drained, Inbox};
 use crate::metrics::Metrics;
 use crate::replicas::Replicas;
 
+/// How long to wait before a log that had no room is tried again, in nanoseconds.
+const STALLED_WAIT_NS: u64 = 2_000_000;
 /// How often a host tells the states of its groups, in nanoseconds.
 const STATES_EVERY_NS: u64 = 500_000_000;
 
@@ -42,6 +46,8 @@ pub(crate) struct HostShell {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Turns' records that the log has not taken yet, in order.
+    pub(crate) stalled: VecDeque<(u64, Vec<Record>)>,
     /// Called once, with the reason, when the log fails: the node cannot go on.
     pub(crate) fatal: Arc<dyn Fn(String) + Send + Sync>,
 }
@@ -76,7 +82,11 @@ impl HostShell {
         let mut next_tick_ns = self.clock.monotonic_ns() + tick_ns;
         let mut next_states_ns = 0;
         loop {
-            let wait_ns = next_tick_ns.saturating_sub(self.clock.monotonic_ns());
+            let mut wait_ns = next_tick_ns.saturating_sub(self.clock.monotonic_ns());
+            if !self.stalled.is_empty() {
+                self.write_log();
+                wait_ns = wait_ns.min(STALLED_WAIT_NS);
+            }
             let drained = self.inbox.drain(&mut events, Some(Duration::from_nanos(wait_ns)));
             // Taken after the mailbox was drained: it judges the lease for what came in (R4).
             let now_ns = self.clock.monotonic_ns();
@@ -99,7 +109,7 @@ impl HostShell {
         }
     }
 
-    fn carry_out(&self, effects: Effects<PartitionEvaluator, Token>) {
+    fn carry_out(&mut self, effects: Effects<PartitionEvaluator, Token>) {
         self.count(&effects);
         // The leader's messages leave while its own write is under way.
         for (node, message) in effects.send {
@@ -110,7 +120,8 @@ impl HostShell {
             }
         }
         if !effects.log.is_empty() {
-            self.write_log(effects.turn, effects.log);
+            self.stalled.push_back((effects.turn, effects.log));
+            self.write_log();
         }
         for job in effects.install {
             self.apply.install(job);
@@ -133,18 +144,57 @@ impl HostShell {
         }
     }
 
-    fn write_log(&self, turn: u64, records: Vec<stator_storage::log::Record>) {
-        let mailbox = self.mailbox.clone();
-        let fatal = self.fatal.clone();
-        let appended = self.log.append(&records, move |result| match result {
+    /// Writes what waits, in order. A log that has no room keeps it waiting, and requests out, until truncations have made some.
+    fn write_log(&mut self) {
+        while let Some((turn, records)) = self.stalled.front() {
+            match self.append(*turn, records) {
+                Ok(()) => {
+                    self.stalled.pop_front();
+                }
+                Err(Error::LogBusy(_)) => break,
+                Err(Error::LogFull(why)) => {
+                    tracing::warn!(why, "the log is full: writes wait until it has been truncated");
+                    self.truncate_first();
+                    break;
+                }
+                Err(error) => {
+                    self.stalled.clear();
+                    (self.fatal)(error.to_string());
+                }
+            }
+        }
+        self.replicas.set_log_stalled(!self.stalled.is_empty());
+    }
+
+    fn append(&self, turn: u64, records: &[Record]) -> stator_storage::Result<()> {
+        let (mailbox, fatal) = (self.mailbox.clone(), self.fatal.clone());
+        self.log.append(records, move |result| match result {
             Ok(()) => {
                 mailbox.push(Event::Persisted { turn });
             }
             Err(error) => fatal(error.to_string()),
+        })
+    }
+
+    /// Truncations go ahead of what waits: they speak of what is long synced, and are what makes room.
+    fn truncate_first(&mut self) {
+        let is_truncation = |record: &Record| matches!(record, Record::Truncate { .. });
+        let waiting = self.stalled.iter().flat_map(|(_, records)| records);
+        let truncations: Vec<Record> =
+            waiting.filter(|record| is_truncation(record)).cloned().collect();
+        if truncations.is_empty() {
+            return;
+        }
+        let fatal = self.fatal.clone();
+        let appended = self.log.append(&truncations, move |result| {
+            if let Err(error) = result {
+                fatal(error.to_string());
+            }
         });
-        // Room was seen to before the requests were taken; a log that refuses all the same has failed.
-        if let Err(error) = appended {
-            (self.fatal)(error.to_string());
+        if appended.is_ok() {
+            for (_, records) in &mut self.stalled {
+                records.retain(|record| !is_truncation(record));
+            }
         }
     }
 

@@ -19,7 +19,7 @@
 //! The crc covers length and body and is seeded with incarnation and salt, so that what was written under another
 //! incarnation never matches, nor does what a user might plant inside of an entry.
 //!
-//! Every write begins with a [`Head`], which says what was known to be synced when it was issued (R13).
+//! Every write begins with a *head*, which says what was known to be synced when it was issued (R13).
 
 use crate::log::{HardState, LogEntry, Mark, Position, Record};
 use crate::machine::GroupId;
@@ -355,17 +355,24 @@ pub(crate) fn reseal(records: &[u8], old_seed: u32, new_seed: u32) -> Vec<u8> {
 
 /// The first head at or behind an offset, wherever it may begin: how a segment is searched behind a record that is bad.
 pub(crate) fn find_head(bytes: &[u8], from: usize, seed: u32) -> Option<(usize, Head)> {
+    const ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
     let mut pattern = [0; 5];
     pattern[..4].copy_from_slice(&(HEAD_BODY as u32).to_le_bytes());
     pattern[4] = HEAD;
-    let mut at = from;
-    while let Some(rest) = bytes.get(at + 4..) {
-        let hit = rest.windows(pattern.len()).position(|window| *window == pattern)?;
-        at += hit;
-        if let Ok(Frame { body: Body::Head(head), .. }) = decode(&bytes[at..], seed) {
-            return Some((at, head));
+    // The pattern is behind the checksum. Pages of zeros, which most of a young segment is, are passed over whole.
+    for start in (from..bytes.len()).step_by(ZEROS.len()) {
+        let page = bytes.get(start + 4..)?;
+        let page = &page[..page.len().min(ZEROS.len() + pattern.len() - 1)];
+        if page.starts_with(&ZEROS) && page[ZEROS.len()..].iter().all(|byte| *byte == 0) {
+            continue;
         }
-        at += 1;
+        for (at, window) in page.windows(pattern.len()).enumerate() {
+            if *window == pattern
+                && let Ok(Frame { body: Body::Head(head), .. }) = decode(&bytes[start + at..], seed)
+            {
+                return Some((start + at, head));
+            }
+        }
     }
     None
 }

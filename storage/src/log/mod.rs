@@ -38,6 +38,9 @@ mod read;
 mod recovery;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::core::{DiskOp, LogCore, Pressure, SegmentFile, Write};
 pub use self::files::Files;
 pub use self::format::fuzz_segment;
@@ -168,7 +171,7 @@ pub struct LogOptions {
     /// The length of a segment file, in bytes: a multiple of 4,096, at least 16 KiB and at most 1 GiB. A record may be a
     /// quarter of it.
     pub segment_bytes: u64,
-    /// The most that all segment files may take, in bytes: at least four segments.
+    /// The most that all segment files may take, in bytes: at least four segments, of which one is kept for opening the log.
     pub budget_bytes: u64,
     /// The most that may wait to be written, in bytes; at most half a segment.
     pub pending_bytes: u64,

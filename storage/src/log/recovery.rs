@@ -12,8 +12,8 @@
 //! # Going on
 //! Nothing is ever appended behind an end that was found. A last segment at least half full is sealed, and a new one goes on
 //! from there. One that is less full is copied into the new one, which takes its place in the chain, so that restarts in a
-//! row do not eat the budget. Until the copy is synced its header says that it is not in the chain; its incarnation is used up
-//! all the same.
+//! row do not eat the budget; so is a full one if the budget has no room for one more. Until the copy is synced its header
+//! says that it is not in the chain; its incarnation is used up all the same.
 //!
 //! The last segment is synced before it is read: what a killed process left in the page cache may not be believed otherwise.
 
@@ -43,7 +43,15 @@ pub fn recover(disk: Arc<dyn Disk>, options: &LogOptions) -> Result<(LogCore, Fi
     options.validate()?;
     let files = Files::new(disk);
     let (found, recovery) = Opening::begin(&files, options)?.finish()?;
-    Ok((LogCore::new(options.clone(), found), files, recovery))
+    let mut core = LogCore::new(options.clone(), found);
+    // The spare segments are made now, so that there is room from the start; a full disk is no reason not to open.
+    while let Some(write) = core.flush() {
+        match files.perform_all(&write) {
+            Ok(()) => core.completed(write),
+            Err(error) => core.failed(&write, &error),
+        }
+    }
+    core.failure().map_or(Ok((core, files, recovery)), Err)
 }
 
 /// A log being opened.
@@ -118,7 +126,9 @@ impl<'a> Opening<'a> {
             let bytes = scan(self.files, segment.file, header, Some(segment.end))?.bytes;
             take_up(&mut self.index, segment, segment, header, &bytes)?;
         }
-        let is_copied = self.last.end <= self.options.segment_bytes / 2;
+        let is_copied = self.last.end <= self.options.segment_bytes / 2
+            || self.chain.len() + 2 > self.options.segments_max()
+                && self.last.end <= self.options.segment_bytes;
         let previous = match &former {
             None => Position::default(),
             Some((_, header)) if is_copied => header.previous,
@@ -218,8 +228,7 @@ impl<'a> Opening<'a> {
 
     /// Removes the files that are not wanted any more, and hands over.
     fn tidy(self, new: SegmentFile, header: Header) -> Result<(Found, Recovery)> {
-        let most = self.options.budget_bytes / self.options.segment_bytes;
-        let most = (most as usize).saturating_sub(self.chain.len());
+        let most = self.options.segments_max().saturating_sub(self.chain.len());
         let keep = most.min(self.options.spare_segments);
         let spares: Vec<_> = self.spare_files().take(keep).collect();
         let surplus = self.survey.files.keys().copied();

@@ -29,6 +29,8 @@ use crate::log::{
 use crate::machine::GroupId;
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod tests;
 
 type Done = Box<dyn FnOnce(Result<()>) + Send>;
@@ -56,6 +58,8 @@ struct State {
     core: LogCore,
     /// Completions of batches staged and not done, with the numbers of their writes.
     waiting: VecDeque<(u64, Done)>,
+    /// Reservations given out and not used.
+    reservations: usize,
     is_closing: bool,
     /// Whether the thread waits to be woken.
     is_idle: bool,
@@ -68,7 +72,13 @@ impl Log {
     /// `Corruption`, `Version`, `LogMisuse` for options that contradict each other, and what the disk answers.
     pub fn open(disk: Arc<dyn Disk>, options: &LogOptions) -> Result<(Self, Recovery)> {
         let (core, files, recovery) = recover(disk, options)?;
-        let state = State { core, waiting: VecDeque::new(), is_closing: false, is_idle: false };
+        let state = State {
+            core,
+            waiting: VecDeque::new(),
+            reservations: 0,
+            is_closing: false,
+            is_idle: false,
+        };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             wake: Condvar::new(),
@@ -94,7 +104,7 @@ impl Log {
         batch: &[Record],
         done: impl FnOnce(Result<()>) + Send + 'static,
     ) -> Result<()> {
-        self.shared.append(Box::new(done), |core| core.stage(batch))
+        self.shared.append(Box::new(done), false, |core| core.stage(batch))
     }
 
     /// Takes room for a batch of about `bytes` (see [`Log::weight`]) before its content is known: a host reserves before it
@@ -104,7 +114,9 @@ impl Log {
     /// `LogBusy`, `LogFull` or `LogFailed`.
     pub fn reserve(&self, bytes: u64) -> Result<Reservation> {
         let mut state = self.shared.state();
+        self.shared.has_place(&state)?;
         let reserved = state.core.reserve(bytes);
+        state.reservations += usize::from(reserved.is_ok());
         self.shared.wake(&state);
         drop(state);
         reserved.map(|()| Reservation { shared: Arc::clone(&self.shared), bytes })
@@ -120,8 +132,9 @@ impl Log {
         batch: &[Record],
         done: impl FnOnce(Result<()>) + Send + 'static,
     ) -> Result<()> {
-        let bytes = std::mem::take(&mut room.bytes);
-        self.shared.append(Box::new(done), |core| core.stage_reserved(bytes, batch))
+        self.shared.append(Box::new(done), true, |core| {
+            core.stage_reserved(std::mem::take(&mut room.bytes), batch)
+        })
     }
 
     /// The bytes that a batch takes in the log.
@@ -207,7 +220,9 @@ impl Drop for Log {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.shared.state().core.unreserve(self.bytes);
+        let mut state = self.shared.state();
+        state.reservations -= 1;
+        state.core.unreserve(self.bytes);
     }
 }
 
@@ -222,13 +237,18 @@ impl Shared {
         }
     }
 
-    fn append(&self, done: Done, stage: impl FnOnce(&mut LogCore) -> Result<()>) -> Result<()> {
+    fn append(
+        &self,
+        done: Done,
+        is_reserved: bool,
+        stage: impl FnOnce(&mut LogCore) -> Result<()>,
+    ) -> Result<()> {
         let mut state = self.state();
         if state.is_closing {
             return Err(Error::LogFailed("the log is closed".to_owned()));
         }
-        if state.waiting.len() >= self.batches_max {
-            return Err(Error::LogBusy(format!("{} batches wait", state.waiting.len())));
+        if !is_reserved {
+            self.has_place(&state)?;
         }
         // A refusal wakes the thread too: it may have to make a segment.
         let staged = stage(&mut state.core);
@@ -238,6 +258,15 @@ impl Shared {
         }
         self.wake(&state);
         staged
+    }
+
+    /// Whether one more batch may wait.
+    fn has_place(&self, state: &State) -> Result<()> {
+        let waiting = state.waiting.len() + state.reservations;
+        if waiting < self.batches_max {
+            return Ok(());
+        }
+        Err(Error::LogBusy(format!("{waiting} batches wait")))
     }
 
     fn run(&self) {

@@ -34,7 +34,7 @@ use super::spec::PartitionSpec;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::item::{Stamp, StoredItem};
-use crate::key::{hex, item_key};
+use crate::key::{ITEM_PREFIX_BYTES, hex, item_key};
 use crate::machine::{Draft, Evaluated, Evaluator};
 
 /// What an update is taken to add to an entry, in bytes, besides its key, unless its item is on its way already: its
@@ -152,16 +152,18 @@ impl PartitionEvaluator {
     }
 
     fn write_weight(&self, write: &PreparedWrite) -> usize {
-        let key = item_key(self.spec.table_id, &write.key);
         let value = match &write.action {
             Action::Put(item) => item.as_bytes().len(),
             Action::Delete => 0,
-            Action::Update(_) => match self.overlay.get(&key) {
-                Some(Image { item: Some((item, _)), .. }) => item.as_bytes().len(),
-                _ => UPDATE_WEIGHT_BYTES,
-            },
+            Action::Update(_) => {
+                match self.overlay.get(&item_key(self.spec.table_id, &write.key)) {
+                    Some(Image { item: Some((item, _)), .. }) => item.as_bytes().len(),
+                    _ => UPDATE_WEIGHT_BYTES,
+                }
+            }
         };
-        entry::WRITE_BYTES + key.len() + STORED_HEADER_BYTES + value
+        let key = ITEM_PREFIX_BYTES + write.key.bytes().len();
+        entry::WRITE_BYTES + key + STORED_HEADER_BYTES + value
     }
 
     /// The outcome of one write, and what it rests on.
@@ -309,8 +311,8 @@ impl Evaluator for PartitionEvaluator {
     type Request = PartitionRequest;
     type Outcome = PartitionOutcome;
 
-    /// The bytes of the keys and whole items in the request. An update counts as [`UPDATE_WEIGHT_BYTES`], or its item's image
-    /// in the overlay: it may come to more, by one item at most, and no further item of an update is known before.
+    /// The bytes of the keys and whole items in the request. An update's image is not known yet: it counts as the newest one in
+    /// the overlay, or [`UPDATE_WEIGHT_BYTES`], and may come to more, by the size of an item at most.
     fn weight(&self, request: &PartitionRequest) -> usize {
         match request {
             PartitionRequest::Write(write) => self.write_weight(write),

@@ -93,10 +93,10 @@ impl PartitionApplier {
     /// `Error::Corruption` if the footer is not this snapshot's, or chunks are missing; a fault of the engine. In either case
     /// the installation has to begin again.
     pub fn finish_install(&mut self, frame: &Bytes) -> Result<AppliedMark> {
-        self.step(Batch::default())?;
         let Some(Installation { reader, cleared: true, steps }) = self.installation.take() else {
             return Err(self.fault("a snapshot ends before the range is cleared"));
         };
+        self.expect_steps(steps)?;
         let (header, footer) = reader.finish(frame)?;
         let record = AppliedRecord {
             state: ReplicaState::Serving,
@@ -120,9 +120,7 @@ impl PartitionApplier {
         let Some(mut installation) = self.installation.take() else {
             return Err(self.fault("no snapshot is being installed"));
         };
-        if self.record()?.install_steps != installation.steps {
-            return Err(self.fault("the engine has lost a part of the installation"));
-        }
+        self.expect_steps(installation.steps)?;
         installation.steps += 1;
         let mut record =
             AppliedRecord::worthless(ReplicaState::AwaitingSnapshot, self.spec.generation);
@@ -131,6 +129,14 @@ impl PartitionApplier {
         self.engine.write(&batch)?;
         self.installation = Some(installation);
         Ok(())
+    }
+
+    fn expect_steps(&self, steps: u64) -> Result<()> {
+        if self.record()?.install_steps == steps {
+            Ok(())
+        } else {
+            Err(self.fault("the engine has lost a part of the installation"))
+        }
     }
 }
 

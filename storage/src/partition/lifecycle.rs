@@ -23,7 +23,7 @@ use crate::machine::AppliedMark;
 ///
 /// # Errors
 /// `Error::Corruption` if the range overlaps that of another replica on this node, which has to be deleted first, or this
-/// one has begun with another record or is being deleted; a fault of the engine.
+/// one has begun with another record or is being deleted, or would begin empty where there are items; a fault of the engine.
 pub fn initialise(
     engine: &dyn Engine,
     spec: &PartitionSpec,
@@ -47,6 +47,10 @@ pub fn initialise(
     }
     let mut record = AppliedRecord::worthless(ReplicaState::AwaitingSnapshot, spec.generation);
     if let Some(mark) = first {
+        // What lies there already would be in nobody's counters, and on this replica only.
+        if stage_deletes(engine, &spec.items(), 1, &mut Batch::default())? > 0 {
+            return fault("it begins empty, and there are items in its range".into());
+        }
         record.state = ReplicaState::Serving;
         record.mark = mark.clone();
     }

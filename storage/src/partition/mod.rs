@@ -14,7 +14,7 @@
 //!
 //! Read it in this order: [`spec`] and [`record`], what is kept beside the items; [`entry`], [`overlay`], [`evaluator`] and
 //! [`applier`], the way of a write; [`read`]; [`snapshot`] and [`install`], the way of a whole partition; [`lifecycle`], how a
-//! replica begins and ends; [`checksum`], how two replicas compare.
+//! replica begins and ends; [`mod@checksum`], how two replicas compare.
 //!
 //! # Invariants
 //! - Replicas that applied the same entries hold the same bytes, applied record included: apply is blind, and what it writes

@@ -114,3 +114,6 @@ impl Overlay {
         self.images.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

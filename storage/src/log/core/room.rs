@@ -21,7 +21,7 @@ impl LogOptions {
     /// `LogMisuse`, with what does not.
     pub fn validate(&self) -> Result<()> {
         let segment = self.segment_bytes;
-        let wrong = if !(16 << 10..=1 << 30).contains(&segment) || segment % 4096 != 0 {
+        let wrong = if !(16 << 10..=1 << 30).contains(&segment) || !segment.is_multiple_of(4096) {
             "a segment has 16 KiB to 1 GiB, in pages of 4 KiB"
         } else if self.budget_bytes / segment < 4 {
             "the budget has to hold four segments"
@@ -38,6 +38,11 @@ impl LogOptions {
     /// The bytes of records that a segment may hold.
     pub(crate) const fn capacity(&self) -> u64 {
         self.segment_bytes - HEADER_BYTES - 2 * HEAD_BYTES
+    }
+
+    /// The most segments there may be while the log is open: opening it may need one more.
+    pub(crate) const fn segments_max(&self) -> usize {
+        (self.budget_bytes / self.segment_bytes) as usize - 1
     }
 
     /// The largest record.
@@ -70,12 +75,7 @@ impl LogCore {
 
     /// Whether a batch may be staged now.
     pub(super) fn admit(&mut self, batch: &[Record]) -> Result<()> {
-        let largest = batch.iter().map(record_bytes).max().unwrap_or_default();
-        let bytes = Self::weight(batch);
-        if largest > self.options.record_bytes_max() || bytes > self.options.pending_bytes {
-            let message = format!("a batch of {bytes} bytes, its largest record of {largest}");
-            return Err(Error::LogMisuse(message));
-        }
+        let (bytes, largest) = self.measure(batch)?;
         let keep = batch.iter().map(|record| match record {
             Record::Entry { .. } | Record::Reset { .. } => self.options.capacity() / 2,
             Record::HardState { .. } => self.options.capacity() / 4,
@@ -102,8 +102,19 @@ impl LogCore {
 
     /// Whether a batch fits, whoever the room is kept for.
     pub(super) fn fits(&mut self, batch: &[Record]) -> Result<()> {
+        let (bytes, largest) = self.measure(batch)?;
+        if bytes > self.room(largest) { Err(self.full()) } else { Ok(()) }
+    }
+
+    /// The bytes of a batch and of its largest record, if the log may ever take it.
+    fn measure(&self, batch: &[Record]) -> Result<(u64, u64)> {
         let largest = batch.iter().map(record_bytes).max().unwrap_or_default();
-        if Self::weight(batch) > self.room(largest) { Err(self.full()) } else { Ok(()) }
+        let bytes = Self::weight(batch);
+        if largest > self.options.record_bytes_max() || bytes > self.options.pending_bytes {
+            let message = format!("a batch of {bytes} bytes, its largest record of {largest}");
+            return Err(Error::LogMisuse(message));
+        }
+        Ok((bytes, largest))
     }
 
     fn full(&mut self) -> Error {
@@ -133,9 +144,9 @@ impl LogCore {
             && (!self.may_grow() || self.no_room.is_some())
     }
 
-    /// Whether the budget allows one more segment.
+    /// Whether the budget allows one more segment, besides the one that opening the log may need.
     pub(super) fn may_grow(&self) -> bool {
-        self.file_bytes() + self.options.segment_bytes <= self.options.budget_bytes
+        self.file_bytes() + 2 * self.options.segment_bytes <= self.options.budget_bytes
     }
 
     fn file_bytes(&self) -> u64 {

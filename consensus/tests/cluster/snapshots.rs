@@ -1,0 +1,182 @@
+//! Truncated logs, and followers that are too far behind for them.
+
+use stator_consensus::{Class, Config, Event, PeerMessage};
+
+use crate::history::End;
+use crate::stories::{GROUP, await_end, finish, put_done};
+use crate::toy::open;
+use crate::world::{MS, SECOND, Weather, World};
+
+fn small() -> Config {
+    Config { truncate_entries: 8, cache_bytes_max: 64, ..Config::default() }
+}
+
+/// Node 3 is away while the log is truncated past what it has.
+fn left_behind(seed: u64) -> World {
+    let mut world = World::with_group(3, seed, small());
+    put_done(&mut world, 1);
+    world.crash(3);
+    for value in 2..=30 {
+        put_done(&mut world, value);
+    }
+    world.run(SECOND);
+    press(&mut world);
+    world
+}
+
+fn press(world: &mut World) {
+    for id in world.ids() {
+        let last = world.status(id, GROUP).map_or(0, |status| status.last_index);
+        world.tell(id, Event::Pressure { group: GROUP, index: last });
+    }
+    world.run(100 * MS);
+}
+
+#[test]
+fn what_all_have_is_truncated() {
+    let mut world = World::with_group(3, 1, small());
+    for value in 1..=40 {
+        put_done(&mut world, value);
+    }
+    world.run(SECOND);
+    for id in 1..=3 {
+        let status = world.status(id, GROUP).expect("there");
+        assert!(
+            status.first_index > 30 && status.last_index - status.first_index < 16,
+            "{status:?}"
+        );
+    }
+    world.crash(2);
+    world.boot(2);
+    put_done(&mut world, 41);
+    finish(&mut world);
+}
+
+#[test]
+fn a_follower_that_lags_holds_the_log_until_it_is_pressed() {
+    let mut world = World::with_group(3, 2, small());
+    put_done(&mut world, 1);
+    world.crash(3);
+    for value in 2..=30 {
+        put_done(&mut world, value);
+    }
+    world.run(SECOND);
+    let first = world.status(1, GROUP).expect("there").first_index;
+    assert!(first < 16, "the leader keeps what node 3 needs: {first}");
+    press(&mut world);
+    assert!(world.status(1, GROUP).expect("there").first_index > 30);
+    world.boot(3);
+    finish(&mut world);
+    assert_eq!(world.counts.snapshots, 1);
+}
+
+#[test]
+fn a_follower_a_little_behind_is_read_to_from_the_log() {
+    let mut world = World::with_group(3, 3, small());
+    put_done(&mut world, 1);
+    world.isolate(3);
+    for value in 2..=30 {
+        put_done(&mut world, value);
+    }
+    finish(&mut world);
+    assert_eq!(world.counts.snapshots, 0);
+}
+
+#[test]
+fn a_follower_far_behind_gets_a_snapshot_and_then_serves() {
+    let mut world = left_behind(4);
+    world.boot(3);
+    world.run_until("the snapshot", |world| world.counts.snapshots == 1);
+    put_done(&mut world, 31);
+    finish(&mut world);
+    world.isolate(world.leader(GROUP).expect("leads"));
+    put_done(&mut world, 32);
+    finish(&mut world);
+}
+
+#[test]
+fn an_interrupted_snapshot_is_tried_again() {
+    let mut world = left_behind(5);
+    let is_snapshot = |message: &PeerMessage, _: u64| message.class == Class::Snapshot;
+    world.filter = Some(is_snapshot);
+    world.boot(3);
+    world.run(3 * SECOND);
+    assert_eq!(world.counts.snapshots, 0);
+    world.filter = None;
+    world.run_until("the snapshot", |world| world.counts.snapshots == 1);
+    finish(&mut world);
+}
+
+#[test]
+fn a_crash_around_the_installing_of_a_snapshot_loses_nothing() {
+    for seed in 0..40 {
+        let mut world = left_behind(10 + seed);
+        world.boot(3);
+        world.weather =
+            Weather { sync: (2 * MS, 9 * MS), apply: (2 * MS, 9 * MS), ..world.weather };
+        world.run_until("the snapshot", |world| world.counts.snapshots == 1);
+        world.run(seed * MS / 2);
+        world.crash(3);
+        world.boot(3);
+        put_done(&mut world, 31);
+        finish(&mut world);
+    }
+}
+
+/// R12: raft-rs panics when a replica campaigns whose log begins behind a snapshot that it has not installed.
+#[test]
+fn a_replica_that_is_still_installing_does_not_campaign() {
+    let mut world = left_behind(60);
+    world.boot(3);
+    world.run(200 * MS);
+    world.node(3).applier_busy = true;
+    world.run_until("the snapshot", |world| world.counts.snapshots == 1);
+    world.run(100 * MS);
+    world.isolate(3);
+    let term = world.status(3, GROUP).expect("there").term;
+    world.run(3 * SECOND);
+    assert_eq!(world.faults, []);
+    assert_eq!(world.status(3, GROUP).expect("there").term, term);
+    world.node(3).applier_busy = false;
+    finish(&mut world);
+}
+
+#[test]
+fn a_snapshot_that_nobody_reports_is_given_up() {
+    let config = Config { snapshot_ticks: 20, ..small() };
+    let mut world = World::with_group(3, 6, config);
+    put_done(&mut world, 1);
+    world.crash(3);
+    for value in 2..=30 {
+        put_done(&mut world, value);
+    }
+    world.run(SECOND);
+    press(&mut world);
+    world.boot(3);
+    // The leader's node prepares nothing: it lost the wish, or is slow.
+    world.drops_wishes = true;
+    world.run(4 * SECOND);
+    assert!(world.counts.snapshots == 0 && world.counts.snapshots_over >= 2);
+    world.drops_wishes = false;
+    finish(&mut world);
+    assert_eq!(world.counts.snapshots, 1);
+}
+
+#[test]
+fn an_applier_that_is_behind_holds_entries_back() {
+    let config = Config { apply_backlog_bytes_max: 2000, apply_bytes_max: 1000, ..small() };
+    let mut world = World::with_group(3, 7, config);
+    put_done(&mut world, 1);
+    world.node(3).applier_busy = true;
+    for value in 2..=80 {
+        let token = world.submit(1, GROUP, crate::toy::Request::Big { key: 1, value, len: 200 });
+        await_end(&mut world, token, &End::Done);
+    }
+    assert!(world.counts.throttled_messages > 0);
+    let held: usize = world.nodes[&3].jobs.len();
+    assert!(held <= 20, "{held} jobs wait for the applier");
+    assert_eq!(open(&world.nodes[&3].engines[&GROUP]).data.registers.get(&1), Some(&1));
+    world.node(3).applier_busy = false;
+    world.tell(3, Event::Ping(stator_consensus::NodeId(1)));
+    finish(&mut world);
+}

@@ -1,0 +1,4 @@
+//! Nodes of one process, over real sockets and real files.
+
+mod cluster;
+mod founding;

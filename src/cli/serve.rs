@@ -1,0 +1,106 @@
+//! `stator serve`: a node in this process.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use stator_server::config::ServeArgs;
+use stator_server::{Node, Sockets, telemetry};
+
+use super::output::{Failure, say};
+use super::stop::Stop;
+
+/// How long a node may take to end in good order.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a node that is not ready says what it waits for.
+const UNREADY_EVERY: Duration = Duration::from_secs(30);
+
+#[derive(Debug, clap::Args)]
+#[command(about = "Runs a node", long_about = None)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    settings: ServeArgs,
+
+    /// Say when the node is ready as one line of JSON instead of words
+    #[arg(long)]
+    json: bool,
+
+    /// End when standard input ends: it is a pipe from the process that supervises this one.
+    #[arg(long, hide = true)]
+    parent_pipe: bool,
+}
+
+/// What `--json` prints when the node is ready.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct ReadyLine {
+    /// Always true: the line is not written before.
+    pub(crate) ready: bool,
+    /// The node's id in its cluster.
+    pub(crate) node: u64,
+    /// Where clients reach it.
+    pub(crate) endpoint: String,
+    /// Where its admin port is, if it has one.
+    pub(crate) admin: Option<String>,
+    /// This process.
+    pub(crate) pid: u32,
+}
+
+/// Runs a node until it is asked to end.
+pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
+    // Variables that are no text are nobody's settings.
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let config = serve.settings.load(variables).map_err(Failure::usage)?;
+    telemetry::install(config.log_format, &config.log_filter).map_err(Failure::usage)?;
+    let mut stop = Stop::listen(serve.parent_pipe).map_err(Failure::refused)?;
+
+    let sockets = Sockets::bind(&config).await.map_err(Failure::refused)?;
+    let node = tokio::select! {
+        node = Node::serve(config, sockets) => node.map_err(Failure::refused)?,
+        _ = stop.asked() => return Ok(()),
+    };
+    let line = ready_line(&node);
+    if !serve.json {
+        say(format_args!("node {} listens on {}", line.node, line.endpoint));
+        if let Some(admin) = &line.admin {
+            say(format_args!("admin port: {admin}"));
+        }
+    }
+    let ended = tokio::select! {
+        why = node.failed() => Err(Failure::refused(format_args!("the node cannot go on: {why}"))),
+        who = stop.asked() => Ok(who),
+        () = tell_ready(&node, &line, serve.json) => Ok(""),
+    };
+    if let Ok(who) = &ended {
+        tracing::info!("stopping: asked to by {who}");
+    }
+    stop.no_later_than(STOP_TIMEOUT);
+    node.shutdown().await;
+    ended.map(drop)
+}
+
+fn ready_line(node: &Node) -> ReadyLine {
+    let url = |address| format!("http://{address}");
+    ReadyLine {
+        ready: true,
+        node: node.id(),
+        endpoint: node.listening().map(url).unwrap_or_default(),
+        admin: node.admin().map(url),
+        pid: std::process::id(),
+    }
+}
+
+/// Says when the node is ready, and never ends: the others decide when to.
+async fn tell_ready(node: &Node, line: &ReadyLine, json: bool) {
+    while let Err(reasons) = node.wait_ready(UNREADY_EVERY).await {
+        tracing::warn!("not ready yet: {}", reasons.join("; "));
+        // It returns at once for a node that has failed, which is told elsewhere.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    if json {
+        // Numbers and texts always have a JSON form.
+        say(serde_json::to_string(line).unwrap_or_default());
+    } else {
+        say("ready");
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,77 @@
+//! When a segment may be given up.
+
+use crate::disk::{Crash, CrashDisk, Disk};
+use crate::error::Error;
+use crate::log::Record;
+use crate::log::tests::node::Node;
+use crate::log::tests::{entry, hard, small, truncate};
+use crate::machine::GroupId;
+
+/// What supersedes the oldest segment is staged while the write before it is under way. That write's end must not release
+/// the segment: the next one's head would say so, and may survive a tear that the truncation behind it does not.
+#[test]
+fn a_segment_is_kept_until_what_supersedes_it_is_synced() {
+    let disk = CrashDisk::new();
+    let (mut node, _) = Node::open(&disk, &small()).unwrap();
+    for index in 1..=6 {
+        node.core.stage(&[entry(1, index, 1, vec![1; 2900])]).unwrap();
+        node.flush().unwrap();
+    }
+    node.core.stage(&[entry(2, 1, 1, vec![2; 10])]).unwrap();
+    let write = node.core.flush().unwrap();
+    node.core.stage(&[entry(2, 2, 1, vec![2; 2000]), truncate(1, 6, 1)]).unwrap();
+    node.files.perform_all(&write).unwrap();
+    node.core.completed(write);
+    assert_eq!(node.core.stats().segments, 2);
+    assert_eq!(node.flush_part(1).unwrap(), 1);
+    let (mut with, mut without) = (0, 0);
+    for seed in 0..40 {
+        let (node, found) = Node::open(&node.crash(Crash::Prefix(seed)), &small()).unwrap();
+        match found.groups[&GroupId(1)].terms.len() {
+            6 => with += 1,
+            0 => without += 1,
+            other => panic!("{other} entries"),
+        }
+        node.read_all(&found).unwrap();
+    }
+    assert!(with > 0 && without > 0, "both ends were seen: {with}, {without}");
+}
+
+/// Stages and writes until the log is full; gives how often it was not.
+fn fill(node: &mut Node, mut batch: impl FnMut(u64) -> Record) -> u64 {
+    for n in 0.. {
+        match node.core.stage(&[batch(n)]) {
+            Ok(()) => node.flush().unwrap(),
+            Err(Error::LogFull(_)) => return n,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    0
+}
+
+/// A full log takes hard states for a while, and truncations after that, also once it has been opened again; its files stay
+/// within the budget; and truncated, it takes entries.
+#[test]
+fn a_full_log_can_be_relieved_whatever_it_was_filled_with() {
+    for restarts in 0..3 {
+        let disk = CrashDisk::new();
+        let (mut node, _) = Node::open(&disk, &small()).unwrap();
+        let last = fill(&mut node, |n| entry(1, n + 1, 1, vec![0; 1000]));
+        assert!(last > 40, "full after {last}");
+        assert!(fill(&mut node, |n| hard(1, n, 0, 0)) > 10);
+        for _ in 0..restarts {
+            (node, _) = Node::open(&node.crash(Crash::LoseAll), &small()).unwrap();
+            let names = node.disk.list().unwrap();
+            let bytes = names.iter().map(|name| node.disk.bytes(name).unwrap().len() as u64);
+            assert!(bytes.sum::<u64>() <= small().budget_bytes);
+            fill(&mut node, |n| hard(1, n, 0, 0));
+        }
+        let pressure = node.core.pressure();
+        assert_eq!((pressure.len(), pressure[0].group), (1, GroupId(1)));
+        assert!(pressure[0].truncate_to < last);
+        node.core.stage(&[truncate(1, pressure[0].truncate_to, 1)]).expect("it makes room");
+        node.flush().unwrap();
+        assert!(node.core.pressure().is_empty());
+        assert!(fill(&mut node, |n| entry(1, last + n + 1, 1, vec![0; 1000])) > 10);
+    }
+}
