@@ -8,7 +8,7 @@
 //! 0 done · 1 refused, by the database or the machine · 2 the command or a setting is wrong · 3 no node can be reached.
 
 mod cluster;
-mod output;
+pub(crate) mod output;
 mod serve;
 mod stop;
 
@@ -31,6 +31,7 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     Cluster(cluster::Cluster),
+    Bench(crate::bench::Bench),
 }
 
 /// Does what the command line asks for.
@@ -52,6 +53,7 @@ fn run(command: Command) -> Result<(), Failure> {
         match command {
             Command::Serve(serve) => serve::run(serve).await,
             Command::Cluster(cluster) => cluster::run(cluster).await,
+            Command::Bench(bench) => crate::bench::run(bench).await,
         }
     });
     // What still waits on a blocking thread is of no interest any more.
