@@ -33,7 +33,7 @@ use self::progress::Progress;
 use self::records::Values;
 use self::report::Report;
 use self::target::Target;
-use crate::cli::output::{Failure, say};
+use crate::cli::output::{Failure, print};
 
 /// Measures, and says what it found.
 pub(crate) async fn run(bench: Bench) -> Result<(), Failure> {
@@ -61,12 +61,12 @@ async fn measure(settings: &Settings) -> Result<(), Failure> {
     target.close().await;
 
     let report = Report { settings, target_version, loaded, run };
-    say(report.text());
     if let Some(file) = &settings.json {
         let unwritten =
             |error| Failure::refused(format!("{} cannot be written: {error}", file.display()));
         std::fs::write(file, format!("{:#}\n", report.json())).map_err(unwritten)?;
     }
+    print(report.text())?;
     if report.run.tally.done == 0 {
         return Err(Failure::refused("no operation succeeded"));
     }

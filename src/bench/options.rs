@@ -160,7 +160,7 @@ impl Bench {
             TargetKind::Etcd => Some("http://127.0.0.1:2379"),
             TargetKind::Embedded => None,
         };
-        let mut endpoints = self.endpoints;
+        let mut endpoints: Vec<_> = self.endpoints.iter().map(|given| with_scheme(given)).collect();
         match default {
             None => endpoints.clear(),
             Some(default) if endpoints.is_empty() => endpoints.push(default.to_owned()),
@@ -214,6 +214,10 @@ impl Settings {
     pub(super) fn layout(&self) -> Layout {
         self.workload.layout(self.records)
     }
+}
+
+fn with_scheme(endpoint: &str) -> String {
+    if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") }
 }
 
 fn rate(text: &str) -> Result<f64, String> {

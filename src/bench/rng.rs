@@ -20,7 +20,7 @@ impl Rng {
 
     /// A random number below `end`, which is not 0. The bias is below `end` / 2^64.
     pub(super) fn below(&mut self, end: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(end) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 
     /// A random number from 0 up to, but not including, 1.

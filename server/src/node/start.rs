@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::open::{Census, census, open};
-use super::{Inner, Node, membership, room};
+use super::{Inner, Node, balance, intake, membership, room};
 use crate::catalog::records::{CATALOG_GROUP, NodeRecord};
 use crate::clock::{Clock, RealClock};
 use crate::config::{EngineName, NodeConfig};
@@ -209,10 +209,14 @@ impl Node {
             life: tokio::sync::Mutex::new(()),
             request_counter: AtomicU64::new(0),
             joined: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             incarnation,
             request_ids: RequestIds::new(incarnation, starts),
             slow_log: SlowLog::new(config.slow_request),
-            in_flight: Arc::new(Semaphore::new(config.max_in_flight_requests)),
+            intake: intake::Intake::new(
+                config.max_in_flight_requests,
+                config.memory_plan().in_flight_requests,
+            ),
             fatal,
             stop: watch::channel(false).0,
             _scratch: stores.scratch,
@@ -237,6 +241,9 @@ impl Node {
             node.open_doors(sockets)?;
         }
         node.tasks.push(tokio::spawn(membership::run(inner.clone())));
+        if inner.peers.is_some() {
+            node.tasks.push(tokio::spawn(balance::run(inner.clone())));
+        }
         node.tasks.push(tokio::spawn(crate::catalog::controller::run(inner)));
         Ok(node)
     }
