@@ -108,11 +108,14 @@ fn heartbeat(message: &Message, raft: &Raft<Store>) -> Checked {
 }
 
 fn append_response(message: &Message, raft: &Raft<Store>) -> Checked {
-    if message.request_snapshot != 0 {
-        return Err("it asks for a snapshot, which no replica does");
-    }
     let is_mine = message.term == raft.term && raft.state == StateRole::Leader;
-    if is_mine && !message.reject && message.index > raft.raft_log.last_index() {
+    let last = raft.raft_log.last_index();
+    if message.request_snapshot != 0
+        && (!message.reject || is_mine && message.request_snapshot > last)
+    {
+        return Err("it asks for a snapshot of what was never sent");
+    }
+    if is_mine && !message.reject && message.index > last {
         return Err("it acknowledges what was never sent");
     }
     Ok(())

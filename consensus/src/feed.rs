@@ -19,6 +19,8 @@ pub(crate) struct Feed {
     /// The last index and the bytes of each job.
     jobs: VecDeque<(u64, usize)>,
     bytes: usize,
+    /// The snapshot that the log was reset to is lost: nothing can be applied before another one comes.
+    lacking: bool,
 }
 
 impl Feed {
@@ -31,7 +33,23 @@ impl Feed {
             durable: applied,
             jobs: VecDeque::new(),
             bytes: 0,
+            lacking: false,
         }
+    }
+
+    /// A replica whose log begins behind `mark`, and whose engine holds less than that.
+    pub(crate) fn lacking(applied: u64, mark: u64, committed: u64) -> Self {
+        Self { handed: mark, lacking: true, ..Self::new(applied, committed) }
+    }
+
+    /// The snapshot to be installed is lost.
+    pub(crate) const fn lack(&mut self) {
+        self.lacking = true;
+    }
+
+    /// Whether nothing can be applied before another snapshot comes.
+    pub(crate) const fn is_lacking(&self) -> bool {
+        self.lacking
     }
 
     /// The last entry that may be handed out.
@@ -70,7 +88,7 @@ impl Feed {
 
     /// Whether there is something to hand out, and room for it.
     pub(crate) const fn wants(&self, bytes_max: usize) -> bool {
-        self.handed < self.committed && self.bytes <= bytes_max
+        self.handed < self.committed && self.bytes <= bytes_max && !self.lacking
     }
 
     /// Entries up to `last` were handed out.
@@ -106,6 +124,7 @@ impl Feed {
         self.handed = index;
         self.jobs.clear();
         self.bytes = 0;
+        self.lacking = false;
     }
 }
 

@@ -13,7 +13,7 @@ mod cluster;
 mod dump;
 mod endpoints;
 mod item;
-mod output;
+pub(crate) mod output;
 mod query;
 mod serve;
 mod status;
@@ -38,8 +38,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    // Boxed, for it has many flags, and the other commands few.
+    Serve(Box<serve::Serve>),
     Cluster(cluster::Cluster),
+    Bench(crate::bench::Bench),
     Table(table::Table),
     Item(item::ItemCommand),
     Query(query::Query),
@@ -74,8 +76,9 @@ fn run(command: Command) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| Failure::refused(format!("no threads: {error}")))?;
     let result = runtime.block_on(async {
         match command {
-            Command::Serve(serve) => serve::run(serve).await,
+            Command::Serve(serve) => serve::run(*serve).await,
             Command::Cluster(cluster) => cluster::run(cluster).await,
+            Command::Bench(bench) => crate::bench::run(bench).await,
             Command::Table(table) => table::run(table).await,
             Command::Item(item) => item::run(item).await,
             Command::Query(query) => query::query(query).await,

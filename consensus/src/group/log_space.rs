@@ -20,6 +20,9 @@ use super::{Context, Group};
 use crate::config::Config;
 use crate::types::ReplicaId;
 
+/// Ticks after which a follower that lacks its snapshot asks for another one once more: its question may have been lost.
+const REQUEST_TICKS: u64 = 40;
+
 /// A snapshot under way to a follower.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outgoing {
@@ -57,6 +60,29 @@ impl<E: Evaluator, T> Group<E, T> {
             grown: 0,
         });
         cx.effects.snapshots_wanted.push((self.spec.group, to));
+    }
+
+    /// The snapshot that this replica's log was reset to cannot be installed.
+    pub(crate) fn snapshot_lost(&mut self) {
+        if self.feed.applied() < self.node.store().mark().0 {
+            self.feed.lack();
+        }
+    }
+
+    /// Asks the leader for a snapshot in place of one that was lost. raft-rs does so only once the log has got an entry of the
+    /// leader's term, and takes no more entries from then on; until then this is tried again.
+    pub(super) fn request_snapshot(&mut self, cx: &Context<'_, E, T>) {
+        if !self.feed.is_lacking() || self.leading.is_some() || self.node.raft.leader_id == 0 {
+            return;
+        }
+        let raft = &mut self.node.raft;
+        if raft.snap().is_some() || cx.tick < self.request_tick {
+            return;
+        }
+        raft.pending_request_snapshot = raft::INVALID_INDEX;
+        // It refuses if it is too early.
+        let is_asked = self.node.request_snapshot().is_ok();
+        self.request_tick = cx.tick + if is_asked { REQUEST_TICKS } else { 1 };
     }
 
     /// A snapshot of this group has been prepared: it is offered to the follower that needed it.
@@ -110,6 +136,7 @@ impl<E: Evaluator, T> Group<E, T> {
         let progress = self.node.raft.prs().get(outgoing.to.0);
         let has_caught_up = progress.is_some_and(|progress| {
             progress.state != raft::ProgressState::Snapshot
+                && progress.pending_request_snapshot == raft::INVALID_INDEX
                 && progress.matched >= self.node.store().mark().0
                 && progress.matched >= outgoing.pinned
         });

@@ -94,6 +94,8 @@ pub(crate) struct Group<E: Evaluator, T> {
     feed: Feed,
     transfer: Option<Transfer>,
     outgoing: Option<Outgoing>,
+    /// When to ask next for a snapshot in place of one that was lost.
+    request_tick: u64,
     /// Campaigns as soon as it may, without waiting for an election timeout.
     eager: bool,
     sleep: Sleep,
@@ -152,9 +154,14 @@ impl<E: Evaluator, T> Group<E, T> {
             evaluating: None,
             drafted: Vec::new(),
             outbox,
-            feed: Feed::new(recovered.applied.0, committed),
+            feed: if recovered.is_lacking() {
+                Feed::lacking(recovered.applied.0, recovered.mark.0, committed)
+            } else {
+                Feed::new(recovered.applied.0, committed)
+            },
             transfer: None,
             outgoing: None,
+            request_tick: 0,
             sleep: Sleep::default(),
             spec,
         })
@@ -320,6 +327,7 @@ impl<E: Evaluator, T> Group<E, T> {
         self.begin_transfer(cx);
         self.evaluate_waiting(cx)?;
         self.ask(cx);
+        self.request_snapshot(cx);
         self.handle_readies(cx);
         self.feed_applier(cx)?;
         if self.campaign_eagerly(cx)? {

@@ -25,12 +25,14 @@ pub struct Recovered {
     pub vote: u64,
     /// The commit as logged.
     pub commit: u64,
-    /// Index and term of the truncation mark. The engine has to hold it: a snapshot that the log was reset to and that the
-    /// engine does not hold yet is installed from its files before the replica starts (R18).
+    /// Index and term of the truncation mark. A snapshot that the log was reset to and that the engine does not hold yet is
+    /// installed from its files before the replica starts (R18).
     pub mark: (u64, u64),
     /// The terms of the entries after the mark.
     pub terms: Vec<u64>,
-    /// What the engine holds: index and term of the last entry applied (R12).
+    /// What the engine holds: index and term of the last entry applied (R12). Below the mark, if the snapshot that the log was
+    /// reset to is lost: such a replica keeps its log and its votes, applies and leads nothing, and asks its leader for another
+    /// snapshot.
     pub applied: (u64, u64),
 }
 
@@ -42,18 +44,32 @@ impl Recovered {
         Self { term, commit: index, mark: FIRST_MARK, applied: FIRST_MARK, ..Self::default() }
     }
 
+    /// Whether it is as [`Recovered::fresh`] made it: the log may never have heard of it.
+    pub(crate) fn is_new(&self) -> bool {
+        self.mark == FIRST_MARK
+            && self.terms.is_empty()
+            && self.term == FIRST_MARK.1
+            && self.vote == 0
+    }
+
+    /// Whether the engine does not hold what the log begins behind.
+    pub(super) fn is_lacking(&self) -> bool {
+        self.applied.0 < self.mark.0
+    }
+
     fn last(&self) -> u64 {
         self.mark.0 + self.terms.len() as u64
     }
 
-    /// The hard state to start with. An applied index past the logged commit (which is not synced on its own), a commit past the
+    /// The hard state to start with. An applied index past the logged commit (which is not synced on its own), a commit before the
+    /// mark (if the crash came between a reset and the hard state behind it), a commit past the
     /// last entry that survived, and entries of a term that the hard state has not heard of are ordinary after a crash.
     fn hard_state(&self) -> HardState {
         let last_term = self.terms.last().copied().unwrap_or(self.mark.1);
         let mut state = HardState::default();
         state.term = self.term.max(last_term);
         state.vote = if self.term == state.term { self.vote } else { 0 };
-        state.commit = self.commit.max(self.applied.0).min(self.last());
+        state.commit = self.commit.max(self.applied.0).max(self.mark.0).min(self.last());
         state
     }
 
@@ -61,12 +77,7 @@ impl Recovered {
     fn check(&self, store: &Store) -> Result<(), Fault> {
         let (applied, term) = self.applied;
         let (mark, last) = (self.mark.0, self.last());
-        if applied < mark {
-            return Err(format!(
-                "the log begins behind entry {mark}, and the engine holds only what was applied up to {applied}"
-            ));
-        }
-        if store.term_of(applied) != Some(term) {
+        if !self.is_lacking() && store.term_of(applied) != Some(term) {
             return Err(format!(
                 "the engine holds entry {applied} of term {term}, which the log ({mark}..={last}) does not have"
             ));
@@ -109,7 +120,8 @@ pub(super) fn raft_node(
         // With an interval of one the draw is constant: ranks decide, and the simulator replays.
         min_election_tick: election,
         max_election_tick: election + 1,
-        applied: recovered.applied.0,
+        // What lacks its snapshot is not applied; but raft-rs cannot apply what is not in the log.
+        applied: recovered.applied.0.max(recovered.mark.0),
         max_size_per_msg: config.message_bytes_max,
         max_inflight_msgs: config.messages_in_flight_max,
         check_quorum: true,
@@ -123,3 +135,6 @@ pub(super) fn raft_node(
     let node = RawNode::new(&raft_config, store, &logger).map_err(|error| error.to_string())?;
     Ok((node, committed))
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,6 +101,11 @@ pub enum Event<E: Evaluator, T> {
         /// Whether it is complete there.
         arrived: bool,
     },
+    /// The snapshot that a replica's log was reset to cannot be installed: its files are gone, or damaged.
+    SnapshotLost {
+        /// The group.
+        group: GroupId,
+    },
     /// Leadership is to move.
     HandOver {
         /// The group.
@@ -120,7 +125,7 @@ pub enum Event<E: Evaluator, T> {
         /// Why.
         reason: String,
     },
-    /// A replica is removed from this node for good (R8).
+    /// A replica is removed from this node for good (R8). One that leads hands over first: see [`Event::HandOver`].
     Remove {
         /// The group.
         group: GroupId,

@@ -207,6 +207,9 @@ impl<E: Evaluator, T> Host<E, T> {
             Event::SnapshotSent { group, to, arrived } => {
                 self.of_group(turn, effects, group, |group, _| group.snapshot_sent(to, arrived));
             }
+            Event::SnapshotLost { group } => {
+                self.of_group(turn, effects, group, |group, _| group.snapshot_lost());
+            }
             Event::HandOver { group, to } => {
                 self.of_group(turn, effects, group, |group, cx| group.hand_over(cx, to));
             }
@@ -224,7 +227,8 @@ impl<E: Evaluator, T> Host<E, T> {
         }
         let reader = self.reader.clone();
         let cx = turn.context(&self.config, self.footprint, effects);
-        let fresh = start.fresh;
+        // Also a replica that the node was late to make, of a group that lives already: the log has to hear where it begins.
+        let is_new = start.fresh || start.recovered.is_new();
         let group = catch_unwind(AssertUnwindSafe(|| {
             let StartGroup { spec, recovered, fresh, evaluator, view } = start;
             Group::new(&cx, spec, &recovered, fresh, evaluator, (reader, view))
@@ -234,7 +238,7 @@ impl<E: Evaluator, T> Host<E, T> {
                 for node in peers_of(&group) {
                     self.peers.join(node, self.tick);
                 }
-                if fresh {
+                if is_new {
                     let (index, term) = FIRST_MARK;
                     effects.log.push(Record::Reset { group: id, mark: Mark { index, term } });
                     let state = HardState { term, vote: 0, commit: index };

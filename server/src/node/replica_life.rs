@@ -95,7 +95,12 @@ impl Inner {
             host: self.hosts[index].clone(),
         }));
         let applied = recovered.applied.0;
-        self.appliers[index].0.push(ApplyEvent::Add { group, applier, applied, view: view.clone() });
+        self.appliers[index].0.push(ApplyEvent::Add {
+            group,
+            applier,
+            applied,
+            view: view.clone(),
+        });
         self.hosts[index].push(Event::Start(Box::new(StartGroup {
             spec: group_spec,
             recovered,

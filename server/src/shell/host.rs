@@ -180,7 +180,8 @@ impl HostShell {
     fn truncate_first(&mut self) {
         let is_truncation = |record: &Record| matches!(record, Record::Truncate { .. });
         let waiting = self.stalled.iter().flat_map(|(_, records)| records);
-        let truncations: Vec<Record> = waiting.filter(|record| is_truncation(record)).cloned().collect();
+        let truncations: Vec<Record> =
+            waiting.filter(|record| is_truncation(record)).cloned().collect();
         if truncations.is_empty() {
             return;
         }

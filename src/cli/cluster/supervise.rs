@@ -21,9 +21,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(120);
 const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 /// Between a node's death and its next start, at first and at most.
 const PAUSE: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A node that ran for so long has recovered from whatever killed it before.
-const STEADY: Duration = Duration::from_secs(30);
+const STEADY: Duration = Duration::from_secs(10);
 
 /// What `--json` prints when all nodes are ready. All lists have the nodes' order.
 #[derive(Serialize)]

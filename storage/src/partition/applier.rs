@@ -72,6 +72,16 @@ impl PartitionApplier {
         self.generation.close();
     }
 
+    /// Opens the range again to readers after [`PartitionApplier::suspend_reads`], if the engine has lost nothing of it, or all
+    /// that it lost is applied again.
+    ///
+    /// # Errors
+    /// A fault of the engine, or a corrupt record.
+    pub fn resume_reads(&self) -> Result<()> {
+        self.open_if_complete(&self.record()?);
+        Ok(())
+    }
+
     /// What the engine holds beside the items now.
     ///
     /// # Errors
@@ -118,7 +128,8 @@ impl PartitionApplier {
     }
 
     pub(super) fn open_if_complete(&self, record: &AppliedRecord) {
-        if record.is_complete() {
+        // What was applied once has been read: while it is being applied again, after the engine lost it, the data are older.
+        if record.is_complete() && record.mark.index >= self.index_ever {
             self.generation.open();
         }
     }

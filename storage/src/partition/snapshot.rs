@@ -190,6 +190,18 @@ impl SnapshotFooter {
         cursor::close(&id.to_be_bytes(), out)
     }
 
+    /// Reads the footer of the snapshot with this id.
+    ///
+    /// # Errors
+    /// `Error::Corruption` if the frame is none; `Error::Version` if it is newer than this code.
+    pub fn decode(id: u64, frame: &Bytes) -> Result<Self> {
+        let place = "a snapshot's footer";
+        let mut cursor = cursor::open(&id.to_be_bytes(), frame, FORMAT, place)?;
+        Self::parse(&mut cursor)
+            .filter(|_| cursor.is_empty())
+            .ok_or_else(|| Error::corruption(place, 0, "not a footer"))
+    }
+
     fn parse(cursor: &mut Cursor) -> Option<Self> {
         if cursor.u8()? != FOOTER {
             return None;
