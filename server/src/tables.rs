@@ -1,7 +1,7 @@
 //! The tables that this node knows: a cache of the catalog's records, by name.
 //!
 //! A record is used for a while and then fetched again; a request that meets a stale one (its partition is not where the record
-//! says) drops it and looks again, so that a stale caller heals in one extra hop.
+//! says, or it does not fit the record's key schema) drops it and looks again, so that a stale caller heals in one extra hop.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,6 +16,9 @@ use crate::catalog::records::{
 
 /// How long a record is used before somebody fetches it again; the others use it meanwhile.
 const FRESH_NS: u64 = 2_000_000_000;
+/// A record as old as this is fetched anew before a request that does not fit it is refused: the table may be another one of the
+/// same name. Requests that fit no table so cost the catalog one read in this time.
+const DOUBTFUL_NS: u64 = 100_000_000;
 /// How long a record is used at all.
 const USABLE_NS: u64 = 60_000_000_000;
 /// How many records are kept: more than a cluster has tables.
@@ -72,10 +75,18 @@ impl Table {
     }
 }
 
+/// A table in the cache.
+struct Known {
+    table: Arc<Table>,
+    fetched_ns: u64,
+    /// When somebody last went to fetch it.
+    looked_ns: AtomicU64,
+}
+
 /// The cache.
 #[derive(Default)]
 pub(crate) struct Tables {
-    known: RwLock<BTreeMap<String, (Arc<Table>, AtomicU64)>>,
+    known: RwLock<BTreeMap<String, Known>>,
     /// The nodes last seen to lead groups that have no replica here.
     leaders: RwLock<BTreeMap<GroupId, NodeId>>,
 }
@@ -84,15 +95,24 @@ impl Tables {
     /// A table that is known. Of those who ask for one that is not fresh any more, one is told to fetch it again, so that the
     /// catalog is asked at a steady rate, however many requests there are.
     pub(crate) fn get(&self, name: &str, now_ns: u64) -> Option<Arc<Table>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let (table, fetched_ns) = known.get(name)?;
-        let fetched = fetched_ns.load(Relaxed);
-        if now_ns < fetched + FRESH_NS {
-            return Some(table.clone());
-        }
+        let tables = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = tables.get(name)?;
+        let looked_ns = known.looked_ns.load(Relaxed);
         // Moved ahead, so that the others go on using it for as long again while this one looks.
-        let claimed = fetched_ns.compare_exchange(fetched, now_ns, Relaxed, Relaxed).is_ok();
-        (!claimed && now_ns < fetched + USABLE_NS).then(|| table.clone())
+        let claimed = now_ns >= looked_ns + FRESH_NS
+            && known.looked_ns.compare_exchange(looked_ns, now_ns, Relaxed, Relaxed).is_ok();
+        (!claimed && now_ns < known.fetched_ns + USABLE_NS).then(|| known.table.clone())
+    }
+
+    /// A request does not fit what is known of its table. Whether that is worth another look: then it is forgotten.
+    pub(crate) fn doubt(&self, name: &str, now_ns: u64) -> bool {
+        let mut tables = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let doubtful =
+            tables.get(name).is_some_and(|known| now_ns >= known.fetched_ns + DOUBTFUL_NS);
+        if doubtful {
+            tables.remove(name);
+        }
+        doubtful
     }
 
     /// A table that was just fetched. One that is not ready for use is not kept: it changes soon.
@@ -104,7 +124,8 @@ impl Tables {
         if known.len() >= TABLES_KEPT {
             known.clear();
         }
-        known.insert(table.record.name.clone(), (table, AtomicU64::new(now_ns)));
+        let name = table.record.name.clone();
+        known.insert(name, Known { table, fetched_ns: now_ns, looked_ns: AtomicU64::new(now_ns) });
     }
 
     /// What is known of a table is stale.

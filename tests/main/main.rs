@@ -5,10 +5,12 @@
 
 #[cfg(feature = "server")]
 mod api;
+mod catalog;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]
 mod cluster;
 mod embedded;
+mod fuzz;
 #[cfg(feature = "cli")]
 mod support;

@@ -7,7 +7,7 @@
 //! | `cluster` | `cluster` | the cluster's id and format version, made once | whoever finds none |
 //! | `counter` | `table`, `node` | the last id given | who needs an id, by an update that adds one |
 //! | `table` | the table's name | [`TableRecord`] | CreateTable, UpdateTable, DeleteTable, the controller |
-//! | `dropped` | the table's id | the replicas of a deleted table that nodes have still to remove | DeleteTable, the controller |
+//! | `dropped` | the table's id | the replicas of a deleted table that nodes have still to remove | the controller |
 //! | `node` | the node's id | [`NodeRecord`] | the node itself, when it starts |
 
 use std::collections::BTreeMap;
@@ -101,6 +101,11 @@ impl TableRecord {
             deletion_protection: fields.get("deletion_protection")?.as_bool().unwrap_or(false),
             partitions: partitions_from(&fields)?,
         })
+    }
+
+    /// What is expected of this very table in this state: not of another one that has come under its name.
+    pub(crate) fn expected(&self, status: TableStatus) -> Vec<(&'static str, AttributeValue)> {
+        vec![("table_id", number(u64::from(self.id))), ("status", status.name().into())]
     }
 
     pub(crate) fn describe(&self) -> TableDescription {

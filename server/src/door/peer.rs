@@ -15,7 +15,7 @@ use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
 use crate::node::Inner;
-use crate::serve::Target;
+use crate::serve::{CallContext, Target};
 use crate::wire::from_replica_spec;
 
 /// How long a node may take to make or remove a replica.
@@ -78,8 +78,14 @@ impl Peer for PeerDoor {
         request: tonic::Request<wire::ForwardRequest>,
     ) -> Result<Response<wire::ForwardResponse>, Status> {
         let message = request.into_inner();
-        let result = Box::pin(self.serve_forwarded(message)).await;
-        Ok(Response::new(wire::ForwardResponse { result: Some(result) }))
+        let request_id = self.node.request_ids.given_or_made(Some(&message.request_id));
+        let timeout = Duration::from_millis(message.deadline_ms.into());
+        let cx = self.node.context(request_id, Some(timeout));
+        let cx = cx.with_page_room(message.page_bytes_max);
+        let (room, left) = (cx.page_room(), cx.clone());
+        let result = Box::pin(self.serve_forwarded(message, cx)).await;
+        let scanned_bytes = room.saturating_sub(left.page_room());
+        Ok(Response::new(wire::ForwardResponse { result: Some(result), scanned_bytes }))
     }
 
     async fn ensure_replica(
@@ -110,9 +116,13 @@ impl Peer for PeerDoor {
         if held.is_some_and(|spec| spec.replica != request.replica_id) {
             return Err(Status::failed_precondition("another replica of the group is here"));
         }
-        let removed = tokio::time::timeout(REPLICA_TIMEOUT, self.node.remove_replica(group)).await;
+        // A task of its own: a caller that goes away must not leave a replica half removed.
+        let node = self.node.clone();
+        let removal = tokio::spawn(async move { node.remove_replica(group).await });
+        let removed = tokio::time::timeout(REPLICA_TIMEOUT, removal).await;
         removed
             .map_err(|_| Status::deadline_exceeded("the replica was not removed in time"))?
+            .map_err(|_| Status::aborted("the node is stopping"))?
             .map_err(Status::failed_precondition)?;
         Ok(Response::new(wire::RemoveReplicaResponse { existed }))
     }
@@ -159,11 +169,9 @@ impl PeerDoor {
     async fn serve_forwarded(
         &self,
         message: wire::ForwardRequest,
+        mut cx: CallContext,
     ) -> wire::forward_response::Result {
         use wire::forward_response::Result as Answered;
-        let request_id = self.node.request_ids.given_or_made(Some(&message.request_id));
-        let timeout = Duration::from_millis(message.deadline_ms.into());
-        let mut cx = self.node.context(request_id, Some(timeout));
         let Some(target) = message.target else {
             return Answered::NotHere(wire::NotHere { leader_node_id: None, stale_route: true });
         };

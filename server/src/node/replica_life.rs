@@ -116,6 +116,8 @@ impl Inner {
         let _one_at_a_time = self.life.lock().await;
         self.replicas.note_removed(group);
         let Some(replica) = self.replicas.remove(group) else { return Ok(()) };
+        // The table is no more, though its name may be another's soon.
+        self.tables.forget(&replica.spec.table_name);
         let index = self.host_of(group);
         self.hosts[index].push(Event::Remove { group });
         let (done, gone) = tokio::sync::oneshot::channel();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use stator_consensus::NodeId;
 use stator_model::error::{Applied, Retry};
+use stator_model::schema::KeySchema;
 use stator_model::{Answer, Error, ErrorKind, Request, Result};
 use stator_proto::operation::{decode_answer, encode_request};
 use stator_proto::peer::v1 as wire;
@@ -74,11 +75,19 @@ impl<'a> Attempts<'a> {
         Self { cx, pause: PAUSE_MIN, member: 0, named: None, made: 0 }
     }
 
+    /// Whether another node has sent the request on, and not for this partition.
+    pub(crate) fn are_for_another(&self, partition: &PartitionRecord) -> bool {
+        self.cx.is_for_another(partition.group)
+    }
+
     /// Whom to try for a strongly consistent request.
     pub(crate) fn way(&mut self, node: &Inner, partition: &PartitionRecord) -> Way {
         self.made += 1;
         if let Some(named) = self.named.take() {
             return node.way_to(partition, named);
+        }
+        if self.are_for_another(partition) {
+            return Way::Nowhere;
         }
         let here = node.replicas.get(partition.group);
         if self.cx.target.is_some() {
@@ -140,7 +149,7 @@ impl<'a> Attempts<'a> {
     ///
     /// # Errors
     /// The time is over.
-    async fn rest(&mut self, node: &Inner) -> Result<()> {
+    pub(crate) async fn rest(&mut self, node: &Inner) -> Result<()> {
         let left = self.cx.left(node.clock.monotonic_ns());
         if left <= self.pause {
             let what = "No node was found in time that may serve the request";
@@ -177,6 +186,45 @@ impl Inner {
         self.table(name, cx).await
     }
 
+    /// A request's table, and what it is by the table's key schema. A request that does not fit what is known of the table may
+    /// fit what has come in its place under the same name.
+    ///
+    /// # Errors
+    /// Those of [`Inner::table_for`] and of `prepare`.
+    pub(crate) async fn prepared<T>(
+        &self,
+        name: &str,
+        cx: &CallContext,
+        prepare: impl Fn(&KeySchema) -> Result<T>,
+    ) -> Result<(Arc<Table>, T)> {
+        let table = self.table_for(name, cx).await?;
+        let refusal = match prepare(table.schema()) {
+            Ok(prepared) => return Ok((table, prepared)),
+            Err(refusal) => refusal,
+        };
+        if !self.tables.doubt(name, self.clock.monotonic_ns()) {
+            return Err(refusal);
+        }
+        let table = self.table_for(name, cx).await?;
+        let prepared = prepare(table.schema())?;
+        Ok((table, prepared))
+    }
+
+    /// Whether what was known of a table has proved stale in an attempt to serve a part of a client's request: then all of it has
+    /// to be taken apart anew.
+    pub(crate) fn outdated<T>(
+        &self,
+        table: &Table,
+        attempt: &Attempt<T>,
+        cx: &CallContext,
+    ) -> bool {
+        let outdated = cx.target.is_none() && matches!(attempt, Attempt::StaleRoute);
+        if outdated {
+            self.tables.forget(&table.record.name);
+        }
+        outdated
+    }
+
     /// A table that takes requests.
     ///
     /// # Errors
@@ -194,6 +242,7 @@ impl Inner {
             )
         );
         let Some(record) = record.filter(|_| usable) else {
+            self.tables.forget(name);
             return Err(Error::new(ErrorKind::ResourceNotFound, "Requested resource not found"));
         };
         let table = Arc::new(Table { record });
@@ -240,6 +289,7 @@ impl Inner {
                 group: partition.group.0,
                 generation: partition.generation,
             }),
+            page_bytes_max: cx.page_room(),
         };
         self.metrics.forwarded();
         match peers.forward(to, message, left).await {
@@ -268,6 +318,7 @@ impl Inner {
         cx: &CallContext,
     ) -> Attempt<Answer> {
         use wire::forward_response::Result as Received;
+        cx.took_of_page(response.scanned_bytes);
         match response.result {
             Some(Received::Answer(bytes)) => {
                 self.tables.set_leader(partition.group, Some(from));

@@ -10,7 +10,7 @@ use stator_model::{AttributeValue, Error, ErrorKind, Result};
 
 use super::CallContext;
 use crate::catalog::placement::{Candidate, loads, place};
-use crate::catalog::records::{TableRecord, dropped_to_item, record_key};
+use crate::catalog::records::{TableRecord, record_key};
 use crate::node::Inner;
 
 /// Replicas of a partition, where there are as many nodes.
@@ -53,7 +53,6 @@ impl Inner {
         if !self.catalog_create(&record.to_item(), cx).await? {
             return Err(exists());
         }
-        self.controller.notify_one();
         Ok(CreateTableAnswer { table: record.describe() })
     }
 
@@ -114,9 +113,11 @@ impl Inner {
             return Err(busy(&record, "updated"));
         }
         if let Some(protection) = request.deletion_protection {
-            let (from, to) = (record.deletion_protection.into(), protection.into());
+            let mut expected = record.expected(TableStatus::Active);
+            expected.push(("deletion_protection", record.deletion_protection.into()));
             let key = record_key("table", &record.name);
-            if !self.catalog_change(key, "deletion_protection", from, to, cx).await? {
+            let to = protection.into();
+            if !self.catalog_change(key, &expected, "deletion_protection", to, cx).await? {
                 return Err(busy(&record, "updated"));
             }
             record.deletion_protection = protection;
@@ -131,7 +132,6 @@ impl Inner {
     ) -> Result<DeleteTableAnswer> {
         let mut record = self.existing(&request.table_name, cx).await?;
         match record.status {
-            // Both of its records may not have been written yet: they are, once more.
             TableStatus::Deleting => {}
             TableStatus::Active => {
                 if record.deletion_protection {
@@ -141,9 +141,12 @@ impl Inner {
                         record.name
                     )));
                 }
-                let (from, to) = (record.status.name().into(), TableStatus::Deleting.name().into());
+                // Still unprotected when it goes, that is.
+                let mut expected = record.expected(TableStatus::Active);
+                expected.push(("deletion_protection", false.into()));
                 let key = record_key("table", &record.name);
-                if !self.catalog_change(key, "status", from, to, cx).await? {
+                let to = TableStatus::Deleting.name().into();
+                if !self.catalog_change(key, &expected, "status", to, cx).await? {
                     return Err(busy(&record, "deleted"));
                 }
                 record.status = TableStatus::Deleting;
@@ -151,9 +154,6 @@ impl Inner {
             _ => return Err(busy(&record, "deleted")),
         }
         self.tables.forget(&record.name);
-        // The replicas are noted down before the name is free again, so that none is ever forgotten.
-        self.catalog_put(&dropped_to_item(&record), cx).await?;
-        self.controller.notify_one();
         Ok(DeleteTableAnswer { table: record.describe() })
     }
 

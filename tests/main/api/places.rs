@@ -149,13 +149,12 @@ impl Nodes {
         let founders: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         let mut started = Self { nodes: Vec::new(), configs: Vec::new() };
         for (number, (sockets, address)) in sockets.into_iter().zip(addresses).enumerate() {
-            let mut config = NodeConfig {
+            let config = NodeConfig {
                 data_dir: directory(&format!("{name}-{number}")),
                 listen: address,
                 initial_nodes: if count > 1 { founders.clone() } else { Vec::new() },
                 ..any.clone()
             };
-            config.timing.tick = Duration::from_millis(20);
             started.nodes.push(Some(Node::serve(config.clone(), sockets).await.expect("starts")));
             started.configs.push(config);
         }

@@ -56,10 +56,10 @@ pub(crate) async fn a_table_lives_from_creation_to_deletion(place: Place) {
 
     let gone = client.delete_table().table_name(&name).send().await.expect("deleted");
     assert_eq!(gone.table.status, TableStatus::Deleting);
+    wait_until_gone(&client, &name).await;
     let text = "Requested resource not found";
     let put = client.put_item().table_name(&name).item("artist", "a").item("year", 1).send();
     refused(put.await, ErrorKind::ResourceNotFound, text);
-    wait_until_gone(&client, &name).await;
     let get = client.get_item().table_name(&name).key("artist", "a").key("year", 1).send();
     refused(get.await, ErrorKind::ResourceNotFound, text);
 }

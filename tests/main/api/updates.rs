@@ -120,7 +120,7 @@ pub(crate) async fn what_updates_refuse(place: Place) {
             "The provided expression refers to an attribute that does not exist in the item",
         ),
         (
-            "SET s.inner = :n",
+            "SET s.deep = :n",
             "The document path provided in the update expression is invalid for update",
         ),
         (

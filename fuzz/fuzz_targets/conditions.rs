@@ -1,0 +1,9 @@
+//! Condition and filter expressions, parsed and judged.
+
+#![no_main]
+
+#[path = "../decoders.rs"]
+#[allow(dead_code)]
+mod decoders;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| decoders::conditions(data));

@@ -1,0 +1,9 @@
+//! Entries of a partition's log.
+
+#![no_main]
+
+#[path = "../decoders.rs"]
+#[allow(dead_code)]
+mod decoders;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| decoders::entries(data));

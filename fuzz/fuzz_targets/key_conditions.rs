@@ -1,0 +1,9 @@
+//! Key condition expressions.
+
+#![no_main]
+
+#[path = "../decoders.rs"]
+#[allow(dead_code)]
+mod decoders;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| decoders::key_conditions(data));

@@ -1,0 +1,9 @@
+//! Frames of snapshots.
+
+#![no_main]
+
+#[path = "../decoders.rs"]
+#[allow(dead_code)]
+mod decoders;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| decoders::snapshot_frames(data));

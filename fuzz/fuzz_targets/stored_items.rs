@@ -1,0 +1,9 @@
+//! Items behind the header that they are stored with.
+
+#![no_main]
+
+#[path = "../decoders.rs"]
+#[allow(dead_code)]
+mod decoders;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| decoders::stored_items(data));

@@ -1,0 +1,9 @@
+//! Attribute values by themselves.
+
+#![no_main]
+
+#[path = "../decoders.rs"]
+#[allow(dead_code)]
+mod decoders;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| decoders::values(data));
