@@ -58,7 +58,9 @@ pub(crate) async fn take(
     let query = client
         .query()
         .table_name(table)
-        .key_condition_expression("section = :section AND begins_with(package, :prefix)")
+        .key_condition_expression("#section = :section AND begins_with(package, :prefix)")
+        // A reserved word, as many a good name is.
+        .expression_attribute_names("#section", "section")
         .expression_attribute_values(":section", section.as_str())
         .expression_attribute_values(":prefix", prefix.as_str())
         .projection_expression("package");
@@ -170,11 +172,21 @@ async fn count(client: &Client, table: &str) -> stator::Result<u64> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let per_second = self.loaded as f64 / self.loading.as_secs_f64().max(1e-9);
-        writeln!(f, "loaded {} packages in {:.1?}, {per_second:.0} a second", self.loaded, self.loading)?;
+        writeln!(
+            f,
+            "loaded {} packages in {:.1?}, {per_second:.0} a second",
+            self.loaded, self.loading
+        )?;
         if let Some(item) = &self.read {
             let of = |name: &str| item.get(name).and_then(|value| value.as_s()).unwrap_or("?");
             let about = of("description").lines().next().unwrap_or_default();
-            writeln!(f, "read {} {} in {:.1?}: {about}", of("package"), of("version"), self.reading)?;
+            writeln!(
+                f,
+                "read {} {} in {:.1?}: {about}",
+                of("package"),
+                of("version"),
+                self.reading
+            )?;
         }
         let (count, section) = (self.found.len(), &self.section);
         let some: Vec<_> = self.found.iter().take(5).map(String::as_str).collect();
@@ -186,7 +198,11 @@ impl fmt::Display for Report {
             some.join(", ")
         )?;
         let first = if self.starred.is_some() { "was" } else { "was already, by an earlier tour," };
-        let second = if self.starred_twice { "again" } else { "and the second time the condition held it back" };
+        let second = if self.starred_twice {
+            "again"
+        } else {
+            "and the second time the condition held it back"
+        };
         writeln!(f, "it {first} starred, {second}: {:.1?} for both", self.updating)?;
         write!(f, "counted {} items in {SEGMENTS} segments in {:.1?}", self.counted, self.counting)
     }

@@ -75,6 +75,14 @@ impl Table {
     }
 }
 
+/// A table that was found in the cache.
+pub(crate) enum Cached {
+    /// To be used.
+    Fresh(Arc<Table>),
+    /// To be fetched again by whoever got this, and used if that cannot be done now.
+    Stale(Arc<Table>),
+}
+
 /// A table in the cache.
 struct Known {
     table: Arc<Table>,
@@ -94,14 +102,15 @@ pub(crate) struct Tables {
 impl Tables {
     /// A table that is known. Of those who ask for one that is not fresh any more, one is told to fetch it again, so that the
     /// catalog is asked at a steady rate, however many requests there are.
-    pub(crate) fn get(&self, name: &str, now_ns: u64) -> Option<Arc<Table>> {
+    pub(crate) fn get(&self, name: &str, now_ns: u64) -> Option<Cached> {
         let tables = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let known = tables.get(name)?;
+        let known = tables.get(name).filter(|known| now_ns < known.fetched_ns + USABLE_NS)?;
         let looked_ns = known.looked_ns.load(Relaxed);
         // Moved ahead, so that the others go on using it for as long again while this one looks.
         let claimed = now_ns >= looked_ns + FRESH_NS
             && known.looked_ns.compare_exchange(looked_ns, now_ns, Relaxed, Relaxed).is_ok();
-        (!claimed && now_ns < known.fetched_ns + USABLE_NS).then(|| known.table.clone())
+        let table = known.table.clone();
+        Some(if claimed { Cached::Stale(table) } else { Cached::Fresh(table) })
     }
 
     /// A request does not fit what is known of its table. Whether that is worth another look: then it is forgotten.

@@ -15,7 +15,10 @@ fn catalogue(count: usize) -> String {
     let mut text = String::from("\n\n");
     for n in 0..count {
         let section = ["libs", "admin", "libs", "contrib/games"][n % 4];
-        text += &format!("Package: lib{n:04}\nVersion: 1.{n}\nSection: {section}\nSize: {}\n", n * 1000);
+        text += &format!(
+            "Package: lib{n:04}\nVersion: 1.{n}\nSection: {section}\nSize: {}\n",
+            n * 1000
+        );
         text += "Depends: libc6 (>= 2.34), zlib1g\nTag: role::program,\n uitoolkit::sdl, role::program\n";
         text += "Description: a package\n that is described\n .\n in several lines: four\n\n";
     }

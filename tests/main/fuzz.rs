@@ -65,8 +65,8 @@ fn binary_seeds_are_written() {
 mod made {
     use bytes::Bytes;
     use stator_model::api::{
-        BatchGetItem, BatchWriteItem, CreateTable, GetItem, GetItemAnswer, KeysAndAttributes, PutItem,
-        Query, QueryAnswer, Scan, UpdateItem, WriteRequest,
+        BatchGetItem, BatchWriteItem, CreateTable, GetItem, GetItemAnswer, KeysAndAttributes,
+        PutItem, Query, QueryAnswer, Scan, UpdateItem, WriteRequest,
     };
     use stator_model::key::Key;
     use stator_model::schema::{KeyAttribute, KeySchema, KeyType};
@@ -83,7 +83,10 @@ mod made {
 
     fn item() -> Item {
         let text = |text: &str| AttributeValue::from(text);
-        let inner = Item::from([("x".to_owned(), AttributeValue::L(vec![text("y"), AttributeValue::Null]))]);
+        let inner = Item::from([(
+            "x".to_owned(),
+            AttributeValue::L(vec![text("y"), AttributeValue::Null]),
+        )]);
         Item::from([
             ("p".to_owned(), text("key")),
             ("s".to_owned(), "-12.5e-3".parse::<Number>().expect("a number").into()),
@@ -98,10 +101,7 @@ mod made {
 
     fn schema() -> KeySchema {
         let attribute = |name: &str, key_type| KeyAttribute { name: name.to_owned(), key_type };
-        KeySchema {
-            partition: attribute("p", KeyType::S),
-            sort: Some(attribute("s", KeyType::N)),
-        }
+        KeySchema { partition: attribute("p", KeyType::S), sort: Some(attribute("s", KeyType::N)) }
     }
 
     /// A record without the checksum that the target adds.
@@ -114,7 +114,8 @@ mod made {
         let key = Key::of_item(&schema(), &item()).expect("a key");
         let value = stator_model::codec::value_to_bytes(&AttributeValue::M(item()));
         let group = GroupId(1);
-        let engine_key = EngineKey::Item { table_id: 7, hash: key.hash(), key: key.bytes().clone() };
+        let engine_key =
+            EngineKey::Item { table_id: 7, hash: key.hash(), key: key.bytes().clone() };
         let stamp = Stamp { time: 1 << 40, region: Region::new("eu-1").expect("a name") };
         let stored = StoredItem { stamp, serialized: Some(9), item: encoded.clone() };
         let spec = PartitionSpec {
@@ -331,7 +332,11 @@ mod made {
             last_evaluated_key: Some(item()),
         };
         let answers = [
-            ("get-item", Operation::GetItem, Answer::GetItem(GetItemAnswer { item: Some(encoded.clone()) })),
+            (
+                "get-item",
+                Operation::GetItem,
+                Answer::GetItem(GetItemAnswer { item: Some(encoded.clone()) }),
+            ),
             ("query", Operation::Query, Answer::Query(page)),
         ];
         let seed = |(name, operation, answer)| {

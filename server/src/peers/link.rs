@@ -16,8 +16,8 @@ pub(crate) const PEER_FORMAT: u32 = 1;
 /// How long to wait before the first and the last attempt to connect again.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
-/// Frames between this task and the connection.
-const FRAMES_MAX: usize = 4;
+/// Frames between this task and the connection: what is in one cannot be overtaken any more.
+const FRAMES_MAX: usize = 1;
 
 /// The task that keeps a stream to a node. It ends when the peers are gone.
 pub(crate) struct Link {

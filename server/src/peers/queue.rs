@@ -1,5 +1,6 @@
 //! What waits to go to one node: bounded, with places of its own for what keeps leaders (R9).
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use stator_consensus::{Class, PeerMessage};
@@ -7,6 +8,8 @@ use tokio::sync::Notify;
 
 /// Bytes of entries that may wait.
 const ENTRY_BYTES_MAX: usize = 16 << 20;
+/// Bytes of entries that go out at once: a heartbeat that comes just after them waits for no more than this.
+const ENTRY_BYTES_AT_ONCE: usize = 512 << 10;
 /// Heartbeats, votes and the like that may wait.
 const CONTROL_MAX: usize = 16 * 1024;
 
@@ -22,7 +25,7 @@ struct Waiting {
     open: bool,
     ping: bool,
     control: Vec<PeerMessage>,
-    entries: Vec<PeerMessage>,
+    entries: VecDeque<PeerMessage>,
     entry_bytes: usize,
 }
 
@@ -39,7 +42,7 @@ impl Queue {
             }
             Class::Entries if waiting.entry_bytes < ENTRY_BYTES_MAX => {
                 waiting.entry_bytes += message.payload.len();
-                waiting.entries.push(message);
+                waiting.entries.push_back(message);
             }
             _ => return false,
         }
@@ -73,14 +76,27 @@ impl Queue {
             {
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut messages = std::mem::take(&mut waiting.control);
-                messages.append(&mut waiting.entries);
-                waiting.entry_bytes = 0;
+                waiting.take_entries(&mut messages);
                 if std::mem::take(&mut waiting.ping) || !messages.is_empty() {
                     return messages;
                 }
             }
             bell.await;
         }
+    }
+}
+
+impl Waiting {
+    /// Takes as many messages with entries as go out at once, one at least, in order.
+    fn take_entries(&mut self, messages: &mut Vec<PeerMessage>) {
+        let mut bytes = 0;
+        while bytes < ENTRY_BYTES_AT_ONCE
+            && let Some(message) = self.entries.pop_front()
+        {
+            bytes += message.payload.len();
+            messages.push(message);
+        }
+        self.entry_bytes -= bytes;
     }
 }
 
@@ -110,6 +126,21 @@ mod tests {
         assert!(queue.push(message(Class::Control, 1)));
         let classes: Vec<Class> = queue.take().await.iter().map(|message| message.class).collect();
         assert_eq!(classes, [Class::Control, Class::Entries], "and they go first");
+    }
+
+    #[tokio::test]
+    async fn many_entries_go_out_in_parts_and_heartbeats_go_between() {
+        let queue = Queue::default();
+        queue.open();
+        for _ in 0..3 {
+            assert!(queue.push(message(Class::Entries, ENTRY_BYTES_AT_ONCE)));
+        }
+        for _ in 0..3 {
+            assert!(queue.push(message(Class::Control, 1)));
+            let classes: Vec<_> = queue.take().await.iter().map(|message| message.class).collect();
+            assert_eq!(classes, [Class::Control, Class::Entries]);
+        }
+        assert!(queue.push(message(Class::Entries, ENTRY_BYTES_MAX)), "all of the room is back");
     }
 
     #[tokio::test]

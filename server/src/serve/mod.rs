@@ -71,6 +71,13 @@ impl CallContext {
         Self { of_catalog: true, ..new }
     }
 
+    /// The same caller, but for at most this long from `now_ns` on.
+    pub(crate) fn for_at_most(&self, patience: Duration, now_ns: u64) -> Self {
+        let patience_ns = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        let deadline_ns = self.deadline_ns.min(now_ns.saturating_add(patience_ns));
+        Self { deadline_ns, ..self.clone() }
+    }
+
     /// Whether another node has sent the request on for another group than this: then its table is another one of the same name,
     /// or has been cut differently, and nothing here is what was asked for.
     pub(crate) fn is_for_another(&self, group: stator_consensus::GroupId) -> bool {

@@ -5,22 +5,27 @@ use std::time::Duration;
 
 use stator_consensus::NodeId;
 use stator_model::error::{Applied, Retry};
-use stator_model::schema::KeySchema;
+use stator_model::key::Key;
+use stator_model::schema::{KeySchema, TableStatus};
 use stator_model::{Answer, Error, ErrorKind, Request, Result};
 use stator_proto::operation::{decode_answer, encode_request};
 use stator_proto::peer::v1 as wire;
 use stator_proto::status::{Effect, from_status};
+use stator_storage::partition::get;
 
 use super::CallContext;
 use crate::catalog::records::{CATALOG_GROUP, PartitionRecord, TableRecord, record_key};
 use crate::node::Inner;
 use crate::peers::CallFailure;
 use crate::replicas::Replica;
-use crate::tables::Table;
+use crate::tables::{Cached, Table};
 
 /// The pause before a partition without a leader is looked at again: the first, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// How long a record that can still be used is looked for anew.
+const REFRESH_PATIENCE: Duration = Duration::from_millis(200);
 
 /// What came of one attempt to have a request served.
 pub(crate) enum Attempt<T> {
@@ -227,19 +232,32 @@ impl Inner {
 
     /// A table that takes requests.
     ///
+    /// The catalog's leader knows. While there is none, what is remembered of the table will do, or what a replica of the catalog here
+    /// says: who serves a partition is not the catalog's to say, and a request that comes to the wrong place is not served there. That
+    /// there is no such table only the leader says.
+    ///
     /// # Errors
     /// `ResourceNotFoundException`, and what keeps the catalog from answering.
     pub(crate) async fn table(&self, name: &str, cx: &CallContext) -> Result<Arc<Table>> {
-        if let Some(table) = self.tables.get(name, self.clock.monotonic_ns()) {
-            return Ok(table);
-        }
-        let record = self.table_record(name, cx).await?;
+        let now_ns = self.clock.monotonic_ns();
+        let half = cx.left(now_ns) / 2;
+        let (patience, remembered) = match self.tables.get(name, now_ns) {
+            Some(Cached::Fresh(table)) => return Ok(table),
+            Some(Cached::Stale(table)) => (half.min(REFRESH_PATIENCE), Some(table)),
+            None => (half, None),
+        };
+        let record = match self.table_record(name, &cx.for_at_most(patience, now_ns)).await {
+            Ok(record) => record,
+            Err(error) => {
+                if let Some(table) = remembered {
+                    return Ok(table);
+                }
+                self.table_record_here(name).ok_or(error).map(Some)?
+            }
+        };
         let usable = matches!(
             record.as_ref().map(|record| record.status),
-            Some(
-                stator_model::schema::TableStatus::Active
-                    | stator_model::schema::TableStatus::Updating
-            )
+            Some(TableStatus::Active | TableStatus::Updating)
         );
         let Some(record) = record.filter(|_| usable) else {
             self.tables.forget(name);
@@ -248,6 +266,18 @@ impl Inner {
         let table = Arc::new(Table { record });
         self.tables.put(table.clone(), self.clock.monotonic_ns());
         Ok(table)
+    }
+
+    /// A table's record as the replica of the catalog on this node has it, if it takes requests by that.
+    fn table_record_here(&self, name: &str) -> Option<TableRecord> {
+        let catalog = self.replicas.get(CATALOG_GROUP)?;
+        let noted = catalog.data.note()?;
+        let schema = &catalog.spec.key_schema;
+        let key = Key::of_key_attributes(schema, &record_key("table", name)).ok()?;
+        let item = get(self.engine.as_ref(), &catalog.spec, &key).ok()??;
+        let record = TableRecord::from_item(&item.decode().ok()?).ok()?;
+        let usable = record.status == TableStatus::Active && catalog.data.holds(noted);
+        usable.then_some(record)
     }
 
     /// A table's record, from the catalog's leader.

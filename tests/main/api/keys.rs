@@ -16,31 +16,28 @@ pub(crate) async fn keys_of_every_type_find_their_items(place: Place) {
         .map(|bytes| AttributeValue::from(Bytes::from_static(bytes)))
         .into();
     let types = [(KeyType::S, texts), (KeyType::N, numbers), (KeyType::B, binaries)];
-    for (partition_type, partition_keys) in &types {
-        for (sort_type, sort_keys) in &types {
-            let (client, table) =
-                place.table(("p", *partition_type), Some(("q", *sort_type))).await;
-            let mut count = 0;
-            for partition in partition_keys {
-                for sort in sort_keys {
-                    let put = client.put_item().table_name(&table).item("p", partition.clone());
-                    let put = put.item("q", sort.clone()).item("count", count);
-                    put.send().await.expect("put");
-                    count += 1;
-                }
-            }
-            let mut expected = 0;
-            for partition in partition_keys {
-                for sort in sort_keys {
-                    let get = client.get_item().table_name(&table).key("p", partition.clone());
-                    let found = get.key("q", sort.clone()).send().await.expect("got").item;
-                    let found = found.expect("an item");
-                    assert_eq!(found["count"], expected.into(), "{partition:?} {sort:?}");
-                    expected += 1;
-                }
-            }
-            client.delete_table().table_name(&table).send().await.expect("deleted");
+    // Each type once as partition key and once as sort key.
+    for (at, (partition_type, partition_keys)) in types.iter().enumerate() {
+        let (sort_type, sort_keys) = &types[(at + 1) % types.len()];
+        let (client, table) = place.table(("p", *partition_type), Some(("q", *sort_type))).await;
+        let pairs = || {
+            let pair = |partition: &AttributeValue| {
+                let partition = partition.clone();
+                sort_keys.iter().map(move |sort| (partition.clone(), sort.clone()))
+            };
+            (0..).zip(partition_keys.iter().flat_map(pair))
+        };
+        for (count, (partition, sort)) in pairs() {
+            let put = client.put_item().table_name(&table).item("p", partition).item("q", sort);
+            put.item("count", count).send().await.expect("put");
         }
+        for (count, (partition, sort)) in pairs() {
+            let get = client.get_item().table_name(&table);
+            let get = get.key("p", partition.clone()).key("q", sort.clone());
+            let found = get.send().await.expect("got").item.expect("an item");
+            assert_eq!(found["count"], AttributeValue::from(count), "{partition:?} {sort:?}");
+        }
+        client.delete_table().table_name(&table).send().await.expect("deleted");
     }
 }
 

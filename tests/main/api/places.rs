@@ -11,6 +11,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use stator::{CallOptions, Client, Database, GrpcTransport, KeyType, Transport};
 use stator_model::{Answer, Error, Request};
+#[cfg(feature = "cli")]
+use stator_server::config::LogFormat;
 use stator_server::config::{ByteSize, NodeConfig};
 use stator_server::{Node, Sockets};
 use tokio::runtime::Runtime;
@@ -36,6 +38,11 @@ pub(crate) enum Place {
 
 /// Nodes outlive the tests that start them, so they have a runtime that does.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    // What the nodes say, for whoever looks for a fault: `STATOR_LOG_FILTER=stator=debug`.
+    #[cfg(feature = "cli")]
+    if let Ok(filter) = std::env::var("STATOR_LOG_FILTER") {
+        stator_server::telemetry::install(LogFormat::Text, &filter).expect("a filter");
+    }
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -206,7 +206,7 @@ pub(crate) async fn one_of_many_creators_wins(place: Place) {
 /// Whatever was acknowledged after a table was made again is in the new table, though all nodes knew the old one.
 pub(crate) async fn a_table_is_deleted_and_made_again_under_load(place: Place) {
     let (client, name) = place.table(("id", KeyType::S), None).await;
-    for round in 0..4 {
+    for round in 0..2 {
         // Every node learns of the table.
         for n in 0..12 {
             let put = client.put_item().table_name(&name).item("id", format!("old-{n}"));

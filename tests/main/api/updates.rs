@@ -143,7 +143,7 @@ pub(crate) async fn what_updates_refuse(place: Place) {
     refused(
         update(&client, &table, "a", "SET s = ").send().await,
         kind,
-        "Invalid UpdateExpression: Syntax error; token: \"<EOF>\", near: \"= \"",
+        "Invalid UpdateExpression: Syntax error; token: \"<EOF>\", near: \"=\"",
     );
     refused(
         client.update_item().table_name(&table).key("wrong", "a").send().await,
