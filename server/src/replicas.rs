@@ -139,11 +139,6 @@ impl Replicas {
     }
 }
 
-/// A snapshot for a follower did not arrive.
-pub(crate) const fn snapshot_failed(group: GroupId, to: stator_consensus::ReplicaId) -> HostEvent {
-    Event::SnapshotSent { group, to, arrived: false }
-}
-
 /// Leadership of a group is to move elsewhere.
 pub(crate) const fn hand_over(group: GroupId) -> HostEvent {
     Event::HandOver { group, to: None }

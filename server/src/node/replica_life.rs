@@ -95,15 +95,37 @@ impl Inner {
             host: self.hosts[index].clone(),
         }));
         let applied = recovered.applied.0;
-        self.appliers[index].0.push(ApplyEvent::Add { group, applier, applied, view: view.clone() });
-        self.hosts[index].push(Event::Start(Box::new(StartGroup {
+        self.appliers[index].0.push(ApplyEvent::Add {
+            group,
+            applier,
+            applied,
+            view: view.clone(),
+        });
+        let start = StartGroup {
             spec: group_spec,
             recovered,
             fresh,
             evaluator: PartitionEvaluator::new(self.engine.clone(), spec),
             view,
-        })));
+        };
+        self.start_group(index, group, start);
         Ok(())
+    }
+
+    /// Starts a replica's group. If its log begins behind a snapshot that the engine does not hold, that is installed first, as
+    /// it would have been without the crash (R18); a replica whose snapshot is gone starts without data, and asks for another.
+    fn start_group(&self, index: usize, group: GroupId, mut start: StartGroup<PartitionEvaluator>) {
+        let host = self.hosts[index].clone();
+        let mark = start.recovered.mark;
+        if start.recovered.applied.0 >= mark.0 {
+            host.push(Event::Start(Box::new(start)));
+            return;
+        }
+        let done = move |restored: Option<(u64, u64)>| {
+            start.recovered.applied = restored.unwrap_or(start.recovered.applied);
+            host.push(Event::Start(Box::new(start)));
+        };
+        self.appliers[index].0.push(ApplyEvent::Restore { group, mark, done: Box::new(done) });
     }
 
     /// Removes a replica from here for good. Once this has answered, a crash does not bring it back.
@@ -121,6 +143,9 @@ impl Inner {
             }),
         });
         gone.await.map_err(|_| "the node is stopping")?;
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.forget(group);
+        }
         let (engine, spec) = (self.engine.clone(), replica.spec.clone());
         let deleted = tokio::task::spawn_blocking(move || {
             // The first step says that the range is worth nothing any more; flushed, that survives a crash, and the next start

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use stator_consensus::{Class, Config, Effects, Event, Host, LogReader, NodeId, PeerMessage};
+use stator_consensus::{
+    Class, Config, Effects, Event, Host, LogReader, NodeId, PeerMessage, ReplicaId,
+};
 use stator_storage::Error;
 use stator_storage::log::{Log, LogEntry, Record};
 use stator_storage::machine::GroupId;
@@ -32,7 +34,9 @@ pub(crate) trait Outbound: Send + Sync + 'static {
     /// Sends a snapshot's chunks, and behind them the message that announces it.
     fn send_snapshot(&self, node: NodeId, message: PeerMessage);
     /// A group's follower needs a snapshot.
-    fn snapshot_wanted(&self, group: GroupId);
+    fn snapshot_wanted(&self, group: GroupId, to: ReplicaId);
+    /// The snapshot that a group wanted is given up.
+    fn snapshot_over(&self, group: GroupId);
 }
 
 /// What a host's thread works with.
@@ -136,8 +140,12 @@ impl HostShell {
         for node in effects.ping {
             self.outbound.ping(node);
         }
-        for (group, _) in effects.snapshots_wanted {
-            self.outbound.snapshot_wanted(group);
+        // In this order: the next one may be wanted in the turn that gives one up.
+        for group in effects.snapshots_over {
+            self.outbound.snapshot_over(group);
+        }
+        for (group, to) in effects.snapshots_wanted {
+            self.outbound.snapshot_wanted(group, to);
         }
         for (group, reason) in effects.faults {
             self.replicas.failed(group, reason);
@@ -180,7 +188,8 @@ impl HostShell {
     fn truncate_first(&mut self) {
         let is_truncation = |record: &Record| matches!(record, Record::Truncate { .. });
         let waiting = self.stalled.iter().flat_map(|(_, records)| records);
-        let truncations: Vec<Record> = waiting.filter(|record| is_truncation(record)).cloned().collect();
+        let truncations: Vec<Record> =
+            waiting.filter(|record| is_truncation(record)).cloned().collect();
         if truncations.is_empty() {
             return;
         }

@@ -99,7 +99,9 @@ impl Cluster {
                     return;
                 }
                 // Connections of the former life may take a moment to let go of the port and the directory.
-                Err(error) if Instant::now() >= deadline => panic!("the node starts again: {error}"),
+                Err(error) if Instant::now() >= deadline => {
+                    panic!("the node starts again: {error}")
+                }
                 Err(_) => sleep(Duration::from_millis(50)).await,
             }
         }
@@ -190,12 +192,8 @@ pub(crate) async fn get(node: &Node, table: &str, id: &str) -> Option<String> {
     let deadline = Instant::now() + PATIENCE;
     let mut key = Item::default();
     key.insert("id".into(), AttributeValue::from(id));
-    let request = GetItem {
-        table_name: table.into(),
-        key,
-        consistent_read: true,
-        ..GetItem::default()
-    };
+    let request =
+        GetItem { table_name: table.into(), key, consistent_read: true, ..GetItem::default() };
     loop {
         match call(node, request.clone()).await {
             Ok(Answer::GetItem(answer)) => {
