@@ -1,6 +1,6 @@
 //! The leader's lease: strong reads without asking anybody (R2, R3, R5).
 //!
-//! [`Lease`] is the host's side; [`ReplicaView`] is what it shares with readers, who run on their callers' tasks:
+//! `Lease` is the host's side; [`ReplicaView`] is what it shares with readers, who run on their callers' tasks:
 //!
 //! ```text
 //! now := clock, after the request arrived

@@ -3,6 +3,8 @@
 //! A library does not decide where traces go: only the binary calls [`install`].
 
 use std::fmt::Write as _;
+#[cfg(feature = "cli")]
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -26,7 +28,11 @@ pub fn install(format: LogFormat, filter: &str) -> Result<(), ConfigError> {
                        as in info,stator_consensus=debug";
         refused(&format_args!("{allowed} ({error})"))
     })?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for terminals; in a file they are noise.
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let installed = match format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),

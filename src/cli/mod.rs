@@ -1,21 +1,30 @@
 //! The command line: one file per command, and what they share.
 //!
 //! # Map
-//! - [`serve`] runs a node, [`cluster`] runs several as processes of their own.
-//! - [`output`]: everything that is printed, and how failures become exit codes. [`stop`]: when to end.
+//! - [`serve`] runs a node, [`cluster`] runs several as processes of their own. [`stop`]: when they end.
+//! - [`table`], [`item`], [`query`], [`dump`], [`status`]: what a database is asked. [`endpoints`]: where it is. [`values`]:
+//!   items on the command line.
+//! - [`output`]: everything that is printed, and how failures become exit codes.
 //!
 //! # Exit codes
 //! 0 done · 1 refused, by the database or the machine · 2 the command or a setting is wrong · 3 no node can be reached.
 
 mod cluster;
-mod output;
+mod dump;
+mod endpoints;
+mod item;
+pub(crate) mod output;
+mod query;
 mod serve;
+mod status;
 mod stop;
+mod table;
+mod values;
 
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::output::{Failure, complain};
 
@@ -29,8 +38,25 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    // Boxed, for it has many flags, and the other commands few.
+    Serve(Box<serve::Serve>),
     Cluster(cluster::Cluster),
+    Bench(crate::bench::Bench),
+    Table(table::Table),
+    Item(item::ItemCommand),
+    Query(query::Query),
+    Scan(query::Scan),
+    Dump(dump::Dump),
+    Load(dump::Load),
+    Status(status::Status),
+    Completions(Completions),
+}
+
+/// Prints a script that completes commands and flags in a shell
+#[derive(Debug, clap::Args)]
+struct Completions {
+    /// The shell
+    shell: clap_complete::Shell,
 }
 
 /// Does what the command line asks for.
@@ -50,8 +76,17 @@ fn run(command: Command) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| Failure::refused(format!("no threads: {error}")))?;
     let result = runtime.block_on(async {
         match command {
-            Command::Serve(serve) => serve::run(serve).await,
+            Command::Serve(serve) => serve::run(*serve).await,
             Command::Cluster(cluster) => cluster::run(cluster).await,
+            Command::Bench(bench) => crate::bench::run(bench).await,
+            Command::Table(table) => table::run(table).await,
+            Command::Item(item) => item::run(item).await,
+            Command::Query(query) => query::query(query).await,
+            Command::Scan(scan) => query::scan(scan).await,
+            Command::Dump(dump) => dump::dump(dump).await,
+            Command::Load(load) => dump::load(load).await,
+            Command::Status(status) => status::run(status).await,
+            Command::Completions(completions) => completions.run(),
         }
     });
     // What still waits on a blocking thread is of no interest any more.
@@ -68,4 +103,12 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
         _ => drop(error.print()),
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+impl Completions {
+    fn run(&self) -> Result<(), Failure> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "stator", &mut script);
+        output::print(String::from_utf8_lossy(&script).trim_end())
+    }
 }

@@ -1,5 +1,6 @@
 //! `stator serve`: a node in this process.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -68,7 +69,7 @@ pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
     let ended = tokio::select! {
         why = node.failed() => Err(Failure::refused(format_args!("the node cannot go on: {why}"))),
         who = stop.asked() => Ok(who),
-        () = tell_ready(&node, &line, serve.json) => Ok(""),
+        never = tell_ready(&node, &line, serve.json) => match never {},
     };
     if let Ok(who) = &ended {
         tracing::info!("stopping: asked to by {who}");
@@ -89,8 +90,8 @@ fn ready_line(node: &Node) -> ReadyLine {
     }
 }
 
-/// Says when the node is ready, and never ends: the others decide when to.
-async fn tell_ready(node: &Node, line: &ReadyLine, json: bool) {
+/// Says when the node is ready, and never ends: others decide when to.
+async fn tell_ready(node: &Node, line: &ReadyLine, json: bool) -> Infallible {
     while let Err(reasons) = node.wait_ready(UNREADY_EVERY).await {
         tracing::warn!("not ready yet: {}", reasons.join("; "));
         // It returns at once for a node that has failed, which is told elsewhere.

@@ -8,6 +8,9 @@ use tokio::sync::oneshot;
 
 use super::output::complain;
 
+/// Signals within this time are one.
+const ONCE: Duration = Duration::from_millis(500);
+
 /// What asks a process to end.
 pub(crate) struct Stop {
     interrupt: Signal,
@@ -43,11 +46,14 @@ impl Stop {
     }
 
     /// From now on an end in good order is under way: asked again, or when `limit` is over, the process ends at once.
-    pub(crate) fn no_later_than(mut self, limit: Duration) {
-        self.parent = None;
-        tokio::spawn(async move {
-            let _ = self.asked().await;
-            complain("asked twice: ending at once");
+    pub(crate) fn no_later_than(self, limit: Duration) {
+        drop(self);
+        tokio::spawn(async {
+            // Whoever signals a process and its whole group, as `timeout` does, means it once.
+            tokio::time::sleep(ONCE).await;
+            let Ok(mut again) = Self::listen(false) else { return };
+            let who = again.asked().await;
+            complain(&format!("{who} again: ending at once"));
             std::process::exit(1);
         });
         // A thread, because what hangs might be all of the runtime's.

@@ -135,3 +135,6 @@ pub(super) fn raft_node(
     let node = RawNode::new(&raft_config, store, &logger).map_err(|error| error.to_string())?;
     Ok((node, committed))
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,7 +125,7 @@ pub enum Event<E: Evaluator, T> {
         /// Why.
         reason: String,
     },
-    /// A replica is removed from this node for good (R8).
+    /// A replica is removed from this node for good (R8). One that leads hands over first: see [`Event::HandOver`].
     Remove {
         /// The group.
         group: GroupId,

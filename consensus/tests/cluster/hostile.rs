@@ -243,6 +243,20 @@ fn a_promise_outlives_a_higher_term() {
     assert!(world.nodes[&1].views[&GROUP].begin(clock).is_some());
 }
 
+/// R5: a leader that a higher term deposes may vote for another at once, so its lease ends at once.
+#[test]
+fn a_deposed_leader_holds_no_lease() {
+    let mut world = settled(12);
+    await_lease(&mut world, 1);
+    let mut rejection = message(MessageType::MsgRequestPreVoteResponse, term(&world) + 3);
+    rejection.reject = true;
+    inject(&mut world, 1, wrap(3, 1, &mut rejection));
+    let clock = world.nodes[&1].clock(world.now);
+    assert!(world.nodes[&1].views[&GROUP].begin(clock).is_none());
+    put_done(&mut world, 2);
+    world.check();
+}
+
 /// R2: and it outlives the process.
 #[test]
 fn a_promise_outlives_a_restart() {
@@ -258,6 +272,20 @@ fn a_promise_outlives_a_restart() {
     inject(&mut world, 2, wrap(3, 2, &mut solicit));
     assert_eq!(world.counts.promises_kept, 1);
     assert_eq!(world.status(2, GROUP).expect("there").term, before, "no vote in the later term");
+}
+
+/// R2: nor does the replica campaign itself, however fast its ticks come.
+#[test]
+fn a_promise_forbids_to_campaign() {
+    let mut world = settled(11);
+    world.isolate(2);
+    for _ in 0..60 {
+        world.tell(2, Event::Tick);
+        world.run(MS);
+    }
+    assert_eq!(world.status(2, GROUP).expect("there").leader, Some(NodeId(1)));
+    world.run(SECOND);
+    assert_eq!(world.status(2, GROUP).expect("there").leader, None, "now it does");
 }
 
 /// R2: only a transfer's requests for votes pass.

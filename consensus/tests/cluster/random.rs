@@ -20,6 +20,8 @@ struct Caller {
     target: u64,
     waits_for: Option<Token>,
     rests_until: u64,
+    /// A write is proposed by then or never will be: whatever becomes of it comes before the caller's next one.
+    gives_up_at: u64,
     value: u64,
 }
 
@@ -28,7 +30,8 @@ impl Caller {
     fn step(&mut self, world: &mut World, rng: &mut Rng) {
         if let Some(token) = self.waits_for {
             match world.history.end(token) {
-                None => return,
+                None if world.now < self.gives_up_at => return,
+                None => self.target = rng.range(1, 4),
                 Some(End::Refused(Refusal::NotLeader(Some(hint)))) => self.target = hint.0,
                 Some(End::Refused(_) | End::Lost) => self.target = rng.range(1, 4),
                 Some(End::Done | End::Saw(_)) => {}
@@ -39,6 +42,8 @@ impl Caller {
         if world.now < self.rests_until {
             return;
         }
+        let patience = if rng.one_in(8) { rng.range(MS, 50 * MS) } else { 300 * MS };
+        self.gives_up_at = world.now + patience + 100 * MS;
         let token = if self.writes {
             self.value += 1;
             let (key, value) = (self.key, self.value);
@@ -46,11 +51,10 @@ impl Caller {
                 0 => Request::Big { key, value, len: rng.range(100, 3000) as usize },
                 _ => Request::Put { key, value },
             };
-            let patience = if rng.one_in(8) { rng.range(MS, 50 * MS) } else { 2 * SECOND };
             world.submit_until(self.target, self.group, request, patience)
         } else if rng.one_in(3) {
             let request = Request::PutIf { key: self.key, expected: u64::MAX, value: 0 };
-            world.submit_until(self.target, self.group, request, 2 * SECOND)
+            world.submit_until(self.target, self.group, request, patience)
         } else {
             world.read(self.target, self.group, self.key)
         };
@@ -70,6 +74,7 @@ fn callers() -> Vec<Caller> {
                     target: 1,
                     waits_for: None,
                     rests_until: 0,
+                    gives_up_at: 0,
                     value: 0,
                 });
             }

@@ -177,6 +177,24 @@ fn a_replica_without_data_votes_and_does_not_lead() {
     assert_eq!(world.counts.snapshots, 2);
 }
 
+/// R12: raft-rs panics when a replica campaigns whose log begins behind a snapshot that it has not installed.
+#[test]
+fn a_replica_that_is_still_installing_does_not_campaign() {
+    let mut world = left_behind(60);
+    world.boot(3);
+    world.run(200 * MS);
+    world.node(3).applier_busy = true;
+    world.run_until("the snapshot", |world| world.counts.snapshots == 1);
+    world.run(100 * MS);
+    world.isolate(3);
+    let term = world.status(3, GROUP).expect("there").term;
+    world.run(3 * SECOND);
+    assert_eq!(world.faults, []);
+    assert_eq!(world.status(3, GROUP).expect("there").term, term);
+    world.node(3).applier_busy = false;
+    finish(&mut world);
+}
+
 #[test]
 fn a_snapshot_that_nobody_reports_is_given_up() {
     let config = Config { snapshot_ticks: 20, ..small() };

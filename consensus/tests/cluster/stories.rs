@@ -426,3 +426,19 @@ fn nobody_reads_or_evaluates_while_the_data_is_not_whole() {
     await_end(&mut world, token, &End::Done);
     finish(&mut world);
 }
+
+/// A replica that was stopped and started again hears from the applier what it did in the former life.
+#[test]
+fn late_word_from_the_applier_is_no_news() {
+    let mut world = World::with_group(3, 23, Config::default());
+    put_done(&mut world, 1);
+    for id in world.ids() {
+        let applied = world.status(id, GROUP).expect("there").applied;
+        for index in [0, applied - 1, applied + 1, 10_000] {
+            world.tell(id, Event::Applied { group: GROUP, index });
+            world.tell(id, Event::Durable { group: GROUP, index });
+        }
+    }
+    put_done(&mut world, 2);
+    finish(&mut world);
+}

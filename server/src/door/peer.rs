@@ -136,6 +136,9 @@ impl Peer for PeerDoor {
         &self,
         request: tonic::Request<wire::ReplicaStatusRequest>,
     ) -> Result<Response<wire::ReplicaStatusResponse>, Status> {
+        if self.node.is_stopping() {
+            return Err(Status::unavailable("this node is stopping"));
+        }
         let wanted = request.into_inner().groups;
         let mut groups = self.node.own_statuses();
         if !wanted.is_empty() {
@@ -176,6 +179,7 @@ impl PeerDoor {
         cx.target = Some(Target { group });
         let answer = async {
             let request = decode_request(message.operation(), message.request.clone())?;
+            let _leave = self.node.admit(&request)?;
             encode_answer(self.node.call(request, &cx).await?)
         };
         match answer.await {

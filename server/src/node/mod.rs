@@ -6,11 +6,14 @@
 //!
 //! A node knows no globals: several live in one process, in tests and when embedded.
 
+mod balance;
 mod compare;
+mod intake;
 mod membership;
 mod open;
 mod replica_life;
 mod room;
+mod standing;
 mod start;
 mod watch;
 
@@ -24,7 +27,7 @@ use stator_model::{Answer, Request, Result};
 use stator_storage::engine::Engine;
 use stator_storage::log::Log;
 use tokio::sync::watch::Sender;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 
 use crate::catalog::records::CATALOG_GROUP;
 use crate::clock::Clock;
@@ -79,11 +82,12 @@ pub(crate) struct Inner {
     life: tokio::sync::Mutex<()>,
     request_counter: AtomicU64,
     joined: AtomicBool,
+    leaving: AtomicBool,
     incarnation: u64,
     pub(crate) request_ids: RequestIds,
     pub(crate) slow_log: SlowLog,
-    /// Requests being worked on: so many, and no more.
-    in_flight: Arc<Semaphore>,
+    /// What bounds the requests being worked on.
+    intake: intake::Intake,
     _scratch: Option<tempfile::TempDir>,
     /// Why the node cannot go on, once that is so.
     fatal: Arc<Sender<Option<String>>>,
@@ -140,8 +144,8 @@ impl Inner {
     pub(crate) async fn answer(&self, request: Request, cx: &CallContext) -> Result<Answer> {
         let kind = RequestKind::of(&request);
         let counted = self.metrics.request(kind);
-        let answer = match self.admit() {
-            Ok(_permit) => self.call(request, cx).await,
+        let answer = match self.admit(&request) {
+            Ok(_leave) => self.call(request, cx).await,
             Err(error) => Err(error),
         };
         let outcome = Outcome::of(&answer);
@@ -153,12 +157,17 @@ impl Inner {
     /// Leave to work on one more request.
     ///
     /// # Errors
-    /// `ThrottlingException`, at once, if as many are being worked on as may be.
-    fn admit(&self) -> Result<OwnedSemaphorePermit> {
-        self.in_flight.clone().try_acquire_owned().map_err(|_| {
+    /// `ThrottlingException`, at once, if as much is being worked on as may be.
+    pub(crate) fn admit(&self, request: &Request) -> Result<intake::Leave> {
+        self.intake.admit(request).ok_or_else(|| {
             self.metrics.throttled();
             crate::serve::throttled()
         })
+    }
+
+    /// Whether the node is on its way out: it hands its leaderships over, and takes none.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     /// Resolves once the node is stopping.
@@ -277,6 +286,7 @@ impl Node {
 
     /// Stops the node in good order.
     pub async fn shutdown(mut self) {
+        self.inner.leaving.store(true, Ordering::Release);
         self.hand_over_all().await;
         // The doors stop taking connections, finish what they are at, and end; so do the tasks.
         let _ = self.inner.stop.send(true);

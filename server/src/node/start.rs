@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use stator_consensus::{Event, GroupId, NodeId, ReplicaId};
-use stator_proto::peer::v1 as wire;
 use stator_storage::partition::PartitionSpec;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::open::{Census, census, open};
-use super::{Inner, Node, membership, room};
+use super::standing::{Standing, standing};
+use super::{Inner, Node, balance, intake, membership, room};
 use crate::catalog::records::{CATALOG_GROUP, NodeRecord};
 use crate::clock::{Clock, RealClock};
 use crate::config::{EngineName, NodeConfig};
-use crate::dir::{CatalogMember, DataDir, Mode};
+use crate::dir::{DataDir, Mode};
 use crate::mailbox::mailbox;
 use crate::metrics::Metrics;
 use crate::peers::{Introduction, Peers};
@@ -33,8 +33,6 @@ use crate::telemetry::{RequestIds, SlowLog};
 const HOST_WAITING_MAX: usize = 64 * 1024;
 /// How often the engine is made durable.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
-/// How long a joining node asks to be taken in.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a node could not start. One line, for an operator.
 #[derive(Debug)]
@@ -48,7 +46,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-fn refused(why: impl fmt::Display) -> StartError {
+pub(super) fn refused(why: impl fmt::Display) -> StartError {
     StartError(why.to_string())
 }
 
@@ -84,14 +82,6 @@ impl Sockets {
     pub fn address(&self) -> Result<std::net::SocketAddr, StartError> {
         self.listener.local_addr().map_err(refused)
     }
-}
-
-/// Who a node is, and who holds the catalog.
-struct Standing {
-    own: NodeId,
-    cluster_id: Option<String>,
-    /// The nodes that hold the catalog, with their addresses.
-    catalog: Vec<(NodeId, String)>,
 }
 
 impl Node {
@@ -223,10 +213,14 @@ impl Node {
             life: tokio::sync::Mutex::new(()),
             request_counter: AtomicU64::new(0),
             joined: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             incarnation,
             request_ids: RequestIds::new(incarnation, starts),
             slow_log: SlowLog::new(config.slow_request),
-            in_flight: Arc::new(Semaphore::new(config.max_in_flight_requests)),
+            intake: intake::Intake::new(
+                config.max_in_flight_requests,
+                config.memory_plan().in_flight_requests,
+            ),
             fatal,
             stop: watch::channel(false).0,
             _scratch: stores.scratch,
@@ -252,6 +246,9 @@ impl Node {
         }
         node.tasks.push(tokio::spawn(snapshots::send::run(inner.clone(), snapshot_orders)));
         node.tasks.push(tokio::spawn(membership::run(inner.clone())));
+        if inner.peers.is_some() {
+            node.tasks.push(tokio::spawn(balance::run(inner.clone())));
+        }
         node.tasks.push(tokio::spawn(crate::catalog::controller::run(inner)));
         Ok(node)
     }
@@ -364,75 +361,6 @@ impl Outbound for Nobody {
     fn send_snapshot(&self, _: NodeId, _: stator_consensus::PeerMessage) {}
     fn snapshot_wanted(&self, _: GroupId, _: ReplicaId) {}
     fn snapshot_over(&self, _: GroupId) {}
-}
-
-/// Finds out who this node is: from its directory, from the list of founders, or by asking to join.
-async fn standing(
-    config: &NodeConfig,
-    dir: &DataDir,
-    address: &str,
-) -> Result<Standing, StartError> {
-    let identity = dir.identity();
-    if let Some(own) = identity.node_id {
-        if !identity.catalog.is_empty() && !config.initial_nodes.is_empty() {
-            agrees(config, &identity.catalog)?;
-        }
-        let catalog =
-            identity.catalog.iter().map(|member| (NodeId(member.node_id), member.address.clone()));
-        return Ok(Standing {
-            own: NodeId(own),
-            cluster_id: identity.cluster_id,
-            catalog: catalog.collect(),
-        });
-    }
-    let (own, cluster_id, catalog) = if !config.join.is_empty() {
-        let request = wire::JoinRequest {
-            address: address.to_owned(),
-            zone: config.zone.clone().unwrap_or_default(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            incarnation: identity.incarnation,
-        };
-        let joined =
-            membership::ask_to_join(&config.join, request, JOIN_TIMEOUT).await.map_err(refused)?;
-        let catalog =
-            joined.catalog_nodes.into_iter().map(|node| (NodeId(node.node_id), node.address));
-        (NodeId(joined.node_id), Some(joined.cluster_id), catalog.collect())
-    } else if config.initial_nodes.is_empty() {
-        (NodeId(1), None, vec![(NodeId(1), address.to_owned())])
-    } else {
-        let place = config.initial_nodes.iter().position(|founder| founder == address);
-        let place = place.ok_or_else(|| {
-            refused(format!(
-                "initial_nodes = {:?} does not name this node, which others reach at {address}: \
-                 it must be in the list, spelled the same",
-                config.initial_nodes
-            ))
-        })?;
-        let founders: Vec<_> =
-            (1..).map(NodeId).zip(config.initial_nodes.iter().cloned()).collect();
-        (NodeId(place as u64 + 1), None, founders.into_iter().take(3).collect())
-    };
-    let catalog: Vec<(NodeId, String)> = catalog;
-    let members = (1..).zip(&catalog).map(|(replica_id, (node, address))| CatalogMember {
-        node_id: node.0,
-        replica_id,
-        address: address.clone(),
-    });
-    dir.set_catalog(members.collect()).map_err(refused)?;
-    Ok(Standing { own, cluster_id, catalog })
-}
-
-/// The founders cannot be others than they were.
-fn agrees(config: &NodeConfig, catalog: &[CatalogMember]) -> Result<(), StartError> {
-    let known: Vec<&String> = catalog.iter().map(|member| &member.address).collect();
-    let given: Vec<&String> = config.initial_nodes.iter().take(3).collect();
-    if known == given {
-        return Ok(());
-    }
-    Err(refused(format!(
-        "initial_nodes = {:?} is not allowed: the data directory was founded with {known:?}",
-        config.initial_nodes
-    )))
 }
 
 impl Inner {

@@ -224,6 +224,9 @@ impl Peers {
                 if !stator_proto::status::from_status(&status, Effect::Read).from_stator {
                     self.disconnect(node).await;
                 }
+                if never_sent(&status) {
+                    return Err(CallFailure::NotSent(status.message().to_owned()));
+                }
                 Err(CallFailure::Lost(status))
             }
             Err(_) => {
@@ -259,6 +262,19 @@ pub(crate) async fn connect(address: &str) -> Result<Channel, String> {
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20);
     endpoint.connect().await.map_err(|error| format!("no connection to {address}: {error}"))
+}
+
+/// Whether a call failed before it left: a channel whose connection ended makes a new one by itself, and when it cannot,
+/// nothing was sent.
+fn never_sent(status: &tonic::Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// A client of the peer door on a connection.

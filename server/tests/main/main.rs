@@ -1,4 +1,5 @@
 //! Nodes of one process, over real sockets and real files.
 
+mod catch_up;
 mod cluster;
 mod founding;

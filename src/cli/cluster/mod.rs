@@ -24,8 +24,8 @@ use std::path::PathBuf;
 
 use stator_server::config::{ByteSize, EngineName};
 
-pub(crate) use self::record::Record;
 use self::plan::Plan;
+pub(crate) use self::record::Record;
 use super::output::{Failure, say};
 use super::stop::Stop;
 

@@ -63,7 +63,10 @@ impl Plan {
             self.record.endpoints.iter().map(|endpoint| record::port(endpoint)).collect();
         let file = self.dir.join(record::FILE);
         let ports = ports.ok_or_else(|| {
-            Failure::refused(format!("{} names endpoints that are not this machine's", file.display()))
+            Failure::refused(format!(
+                "{} names endpoints that are not this machine's",
+                file.display()
+            ))
         })?;
         let founders: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let nodes = ports.into_iter().enumerate().map(|(index, port)| {
@@ -134,7 +137,8 @@ fn refuse_foreign(dir: &Path) -> Result<(), Failure> {
             dir.display()
         )));
     }
-    let refused = |error: io::Error| Failure::refused(format!("reading {}: {error}", dir.display()));
+    let refused =
+        |error: io::Error| Failure::refused(format!("reading {}: {error}", dir.display()));
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -160,10 +164,12 @@ fn lock(dir: &Path) -> Result<File, Failure> {
     let refused = |error: io::Error| Failure::refused(format!("{}: {error}", dir.display()));
     fs::create_dir_all(dir).map_err(refused)?;
     let mut open = OpenOptions::new();
-    let lock = open.create(true).truncate(false).write(true).open(dir.join(LOCK)).map_err(refused)?;
+    let lock =
+        open.create(true).truncate(false).write(true).open(dir.join(LOCK)).map_err(refused)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         let supervisor = Record::read(dir).ok().flatten().and_then(|record| record.supervisor);
-        let who = supervisor.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+        let who =
+            supervisor.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
         return Err(Failure::refused(format!(
             "--dir {} is not allowed: the cluster there is run by {who}",
             dir.display()

@@ -19,7 +19,9 @@ const ATTEMPTS: usize = 200;
 pub(super) fn from_base(base: u16, nodes: u16) -> Result<Vec<u16>, String> {
     let last = u32::from(base) + u32::from((nodes - 1) * STEP + PORTS_OF_A_NODE - 1);
     if u16::try_from(last).is_err() {
-        return Err(format!("the last node's ports would end at {last}; the highest port is 65535"));
+        return Err(format!(
+            "the last node's ports would end at {last}; the highest port is 65535"
+        ));
     }
     Ok((0..nodes).map(|node| base + node * STEP).collect())
 }
@@ -40,5 +42,6 @@ pub(super) fn free_base(nodes: u16) -> Result<u16, String> {
 }
 
 fn is_free(port: &u16) -> bool {
-    (*port..port + PORTS_OF_A_NODE).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+    (*port..port + PORTS_OF_A_NODE)
+        .all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
 }

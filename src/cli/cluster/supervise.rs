@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
 use super::Cluster;
@@ -20,9 +21,19 @@ const READY_TIMEOUT: Duration = Duration::from_secs(120);
 const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 /// Between a node's death and its next start, at first and at most.
 const PAUSE: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A node that ran for so long has recovered from whatever killed it before.
-const STEADY: Duration = Duration::from_secs(30);
+const STEADY: Duration = Duration::from_secs(10);
+
+/// What `--json` prints when all nodes are ready. All lists have the nodes' order.
+#[derive(Serialize)]
+struct ReadyLine<'a> {
+    ready: bool,
+    endpoints: &'a [String],
+    admin: &'a [String],
+    pids: &'a [Option<u32>],
+    dir: &'a Path,
+}
 
 /// What a node's task tells.
 enum Event {
@@ -205,14 +216,16 @@ impl Shared {
     fn announce(&self) {
         let record = self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if self.json {
-            say(serde_json::json!({
-                "ready": true,
-                "endpoints": record.endpoints,
-                "admin": record.admin,
-                "pids": record.pids,
-                "dir": self.plan.dir,
-            }));
-            return;
+            let line = ReadyLine {
+                ready: true,
+                endpoints: &record.endpoints,
+                admin: &record.admin,
+                pids: &record.pids,
+                // Whoever reads it may be in another directory.
+                dir: &std::path::absolute(&self.plan.dir).unwrap_or(self.plan.dir.clone()),
+            };
+            // Texts and numbers always have a JSON form; a directory whose name is no text has none.
+            return say(serde_json::to_string(&line).unwrap_or_default());
         }
         say("ready");
         let pids = record.pids.iter().map(|pid| pid.unwrap_or_default());

@@ -1,0 +1,91 @@
+//! Who a node is: told by its directory, by the list of founders, or by the cluster that it joins.
+
+use std::time::Duration;
+
+use stator_consensus::NodeId;
+use stator_proto::peer::v1 as wire;
+
+use super::membership;
+use super::start::{StartError, refused};
+use crate::config::NodeConfig;
+use crate::dir::{CatalogMember, DataDir};
+
+/// How long a joining node asks to be taken in.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who a node is, and who holds the catalog.
+pub(super) struct Standing {
+    pub(super) own: NodeId,
+    pub(super) cluster_id: Option<String>,
+    /// The nodes that hold the catalog, with their addresses.
+    pub(super) catalog: Vec<(NodeId, String)>,
+}
+
+/// Finds out who this node is: from its directory, from the list of founders, or by asking to join.
+pub(super) async fn standing(
+    config: &NodeConfig,
+    dir: &DataDir,
+    address: &str,
+) -> Result<Standing, StartError> {
+    let identity = dir.identity();
+    if let Some(own) = identity.node_id {
+        if !identity.catalog.is_empty() && !config.initial_nodes.is_empty() {
+            agrees(config, &identity.catalog)?;
+        }
+        let catalog =
+            identity.catalog.iter().map(|member| (NodeId(member.node_id), member.address.clone()));
+        return Ok(Standing {
+            own: NodeId(own),
+            cluster_id: identity.cluster_id,
+            catalog: catalog.collect(),
+        });
+    }
+    let (own, cluster_id, catalog) = if !config.join.is_empty() {
+        let request = wire::JoinRequest {
+            address: address.to_owned(),
+            zone: config.zone.clone().unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            incarnation: identity.incarnation,
+        };
+        let joined =
+            membership::ask_to_join(&config.join, request, JOIN_TIMEOUT).await.map_err(refused)?;
+        let catalog =
+            joined.catalog_nodes.into_iter().map(|node| (NodeId(node.node_id), node.address));
+        (NodeId(joined.node_id), Some(joined.cluster_id), catalog.collect())
+    } else if config.initial_nodes.is_empty() {
+        (NodeId(1), None, vec![(NodeId(1), address.to_owned())])
+    } else {
+        let place = config.initial_nodes.iter().position(|founder| founder == address);
+        let place = place.ok_or_else(|| {
+            refused(format!(
+                "initial_nodes = {:?} does not name this node, which others reach at {address}: \
+                 it must be in the list, spelled the same",
+                config.initial_nodes
+            ))
+        })?;
+        let founders: Vec<_> =
+            (1..).map(NodeId).zip(config.initial_nodes.iter().cloned()).collect();
+        (NodeId(place as u64 + 1), None, founders.into_iter().take(3).collect())
+    };
+    let catalog: Vec<(NodeId, String)> = catalog;
+    let members = (1..).zip(&catalog).map(|(replica_id, (node, address))| CatalogMember {
+        node_id: node.0,
+        replica_id,
+        address: address.clone(),
+    });
+    dir.set_catalog(members.collect()).map_err(refused)?;
+    Ok(Standing { own, cluster_id, catalog })
+}
+
+/// The founders cannot be others than they were.
+fn agrees(config: &NodeConfig, catalog: &[CatalogMember]) -> Result<(), StartError> {
+    let known: Vec<&String> = catalog.iter().map(|member| &member.address).collect();
+    let given: Vec<&String> = config.initial_nodes.iter().take(3).collect();
+    if known == given {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "initial_nodes = {:?} is not allowed: the data directory was founded with {known:?}",
+        config.initial_nodes
+    )))
+}

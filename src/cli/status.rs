@@ -1,0 +1,74 @@
+//! `stator status`: how the cluster is doing, as one of its nodes sees it.
+
+use serde_json::json;
+use stator_proto::v1::{DescribeClusterResponse, Liveness};
+
+use super::endpoints::Endpoints;
+use super::output::{Failure, Format, Output, print, print_columns};
+
+/// Shows how the cluster is doing
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    endpoints: Endpoints,
+}
+
+pub(crate) async fn run(status: Status) -> Result<(), Failure> {
+    let connection = status.endpoints.connect()?;
+    let cluster = connection.transport.describe_cluster().await;
+    let cluster = cluster.map_err(|error| connection.failure(error))?;
+    if status.output.json(Format::Text) { json(&cluster) } else { text(&cluster) }
+}
+
+const fn liveness(liveness: Liveness) -> &'static str {
+    match liveness {
+        Liveness::Unspecified => "unknown",
+        Liveness::Alive => "alive",
+        Liveness::Suspect => "suspect",
+        Liveness::Dead => "dead",
+    }
+}
+
+fn json(cluster: &DescribeClusterResponse) -> Result<(), Failure> {
+    let nodes = cluster.nodes.iter().map(|node| {
+        json!({
+            "node": node.node_id,
+            "endpoint": node.endpoint,
+            "zone": (!node.zone.is_empty()).then_some(&node.zone),
+            "version": node.version,
+            "liveness": liveness(node.liveness()),
+            "silent_ms": node.silent_ms,
+            "partitions_led": node.partitions_led,
+            "replicas": node.replicas,
+        })
+    });
+    print(json!({
+        "cluster_id": cluster.cluster_id,
+        "answered_by": cluster.answering_node_id,
+        "catalog_leader": cluster.catalog_leader_node_id,
+        "format_version": cluster.format_version,
+        "nodes": nodes.collect::<Vec<_>>(),
+    }))
+}
+
+fn text(cluster: &DescribeClusterResponse) -> Result<(), Failure> {
+    let leader = cluster.catalog_leader_node_id;
+    let leader = leader.map_or_else(|| "nobody".to_owned(), |leader| format!("node {leader}"));
+    print(format_args!("cluster {}, catalog led by {leader}", cluster.cluster_id))?;
+    let heads = ["NODE", "ENDPOINT", "ZONE", "VERSION", "STATE", "LEADS", "REPLICAS"];
+    let mut rows = vec![heads.map(str::to_owned)];
+    rows.extend(cluster.nodes.iter().map(|node| {
+        [
+            node.node_id.to_string(),
+            node.endpoint.clone(),
+            if node.zone.is_empty() { "-".to_owned() } else { node.zone.clone() },
+            node.version.clone(),
+            liveness(node.liveness()).to_owned(),
+            node.partitions_led.to_string(),
+            node.replicas.to_string(),
+        ]
+    }));
+    print_columns(&rows)
+}
