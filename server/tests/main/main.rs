@@ -3,3 +3,4 @@
 mod catch_up;
 mod cluster;
 mod founding;
+mod hostile_snapshots;
