@@ -206,7 +206,9 @@ impl SnapshotFiles {
         let part = {
             let mut held = self.held();
             match held.get_mut(&name) {
-                Some(Held::Whole { mark, .. }) if *mark == announced.mark => return Ok(Begun::Whole),
+                Some(Held::Whole { mark, .. }) if *mark == announced.mark => {
+                    return Ok(Begun::Whole);
+                }
                 Some(Held::Whole { .. }) => {
                     return Err(Rejected::Wrong("it has another mark".into()));
                 }
@@ -276,7 +278,9 @@ impl SnapshotFiles {
         let held = self.held();
         let (name, _) = held.iter().find(|(name, held)| {
             let is_id = id.is_none_or(|id| id == name.id);
-            name.group == group && is_id && matches!(held, Held::Whole { mark: at, .. } if *at == mark)
+            name.group == group
+                && is_id
+                && matches!(held, Held::Whole { mark: at, .. } if *at == mark)
         })?;
         let name = *name;
         drop(held);
@@ -299,9 +303,9 @@ fn found(disk: &dyn Disk, file_name: &str) -> io::Result<Option<(Name, Held)>> {
     let Some(name) = file_name.strip_suffix(WHOLE).and_then(Name::parse) else { return Ok(None) };
     let header = Chain::default().next(disk.open(file_name)?.as_ref())?;
     let header = header.and_then(|frame| SnapshotHeader::decode(&frame).ok());
-    Ok(header
-        .filter(|header| (header.group, header.id) == (name.group, name.id))
-        .map(|header| (name, Held::Whole { mark: (header.mark.index, header.mark.term), since: Instant::now() })))
+    Ok(header.filter(|header| (header.group, header.id) == (name.group, name.id)).map(|header| {
+        (name, Held::Whole { mark: (header.mark.index, header.mark.term), since: Instant::now() })
+    }))
 }
 
 impl Part {
@@ -421,7 +425,9 @@ impl Incoming {
         let name = self.announced.name;
         whole.map_err(|why| self.files.give_up(name, why))?;
         // Before another stream gets at the part: it would take the snapshot for one that has not begun.
-        self.files.held().insert(name, Held::Whole { mark: self.announced.mark, since: Instant::now() });
+        self.files
+            .held()
+            .insert(name, Held::Whole { mark: self.announced.mark, since: Instant::now() });
         drop(part);
         Ok(())
     }
