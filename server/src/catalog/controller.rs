@@ -44,7 +44,12 @@ pub(crate) async fn run(node: Arc<Inner>) {
             // Nothing was written to the catalog since a look that left nothing to do: then there is nothing to do.
             if applied != seen {
                 let cx = node.own_context(LOOK_TIMEOUT);
-                match look(&node, &cx).await {
+                // Every step may be repeated, so a look may end anywhere.
+                let looked = tokio::select! {
+                    looked = look(&node, &cx) => looked,
+                    () = node.stopping() => return,
+                };
+                match looked {
                     Ok(true) => seen = applied,
                     Ok(false) => pause = BUSY,
                     Err(error) => tracing::warn!(%error, "the catalog could not be looked at"),
