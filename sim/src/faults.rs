@@ -27,6 +27,8 @@ pub(crate) enum CrashKind {
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     Crash { node: usize, kind: CrashKind, down: Ns },
+    /// The power goes while the log is in the middle of a write.
+    TornWrite { node: usize },
     /// All nodes lose their power at once.
     Blackout,
     Pause { node: usize, for_ns: Ns },
@@ -64,6 +66,9 @@ impl World {
         let mut faults = Vec::new();
         for _ in 0..rng.between(7, 12) {
             faults.push(draw_crash(&mut rng));
+        }
+        for _ in 0..rng.between(1, 4) {
+            faults.push(Fault::TornWrite { node: rng.index(NODES) });
         }
         for _ in 0..rng.between(6, 12) {
             faults.push(draw_links(&mut rng));
@@ -111,6 +116,7 @@ impl World {
         self.trace.note(self.now, format_args!("fault {fault:?}"));
         match fault {
             Fault::Crash { node, kind, down } => self.crash(node, kind, down),
+            Fault::TornWrite { node } => self.nodes[node].tears = true,
             Fault::Blackout => {
                 self.reached.one("power cuts of all nodes");
                 for node in 0..NODES {
@@ -256,6 +262,7 @@ impl World {
         self.network.set_all(Link::PERFECT);
         for node in 0..NODES {
             let state = &mut self.nodes[node];
+            state.tears = false;
             state.slow_disk_until = 0;
             state.slow_engine_until = 0;
             state.disk.heal();

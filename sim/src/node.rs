@@ -54,6 +54,8 @@ pub(crate) struct Node {
     pub(crate) paused: bool,
     /// What came while the process was paused.
     pub(crate) deferred: Vec<Action>,
+    /// The power goes before the next sync of the log.
+    pub(crate) tears: bool,
     pub(crate) slow_disk_until: Ns,
     pub(crate) slow_engine_until: Ns,
 }

@@ -9,6 +9,7 @@ use stator_storage::partition::snapshot::SnapshotFooter;
 use stator_storage::partition::{PartitionApplier, SnapshotHeader, SnapshotReader};
 
 use crate::apply::is_engines;
+use crate::faults::{CrashKind, Fault};
 use crate::node::{Installing, Sending, SnapshotParcel};
 use crate::time::{MS, US};
 use crate::world::{Action, Step, World};
@@ -110,6 +111,12 @@ impl World {
             .and_then(|frames| Ok((end_index(&frames)?, frames)));
         match frames {
             Ok((end, frames)) => {
+                if self.rng.chance(150) {
+                    // The power goes while it is being installed, or before that is durable.
+                    let at = self.now + self.rng.between(0, 30 * MS);
+                    let (kind, down) = (CrashKind::PowerCut, 50 * MS);
+                    self.queue.push(at, Action::Fault(Fault::Crash { node, kind, down }));
+                }
                 replica.view.replace_data(end);
                 process.installing = Some(Installing {
                     group: job.group,

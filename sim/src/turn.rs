@@ -11,7 +11,7 @@ use crate::faults::CrashKind;
 use crate::items::{node_at, short};
 use crate::node::{HostEvent, SnapshotParcel, Token, Work};
 use crate::time::{MS, SECOND, US};
-use crate::world::{Action, Step, World};
+use crate::world::{Action, Phase, Step, World};
 
 impl World {
     /// Puts something into a host's mailbox.
@@ -135,7 +135,8 @@ impl World {
             .and_then(|process| process.sending.get(&message.group))
             .map(|sending| sending.frames.clone());
         let at = self.network.pass(self.now, from, to).first;
-        match (frames, at) {
+        let is_lost = self.phase == Phase::Safety && self.rng.chance(100);
+        match (frames, at.filter(|_| !is_lost)) {
             (Some(frames), Some(at)) => {
                 let parcel = Box::new(SnapshotParcel { message, frames });
                 let slower = self.rng.between(0, 300 * MS);

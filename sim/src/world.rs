@@ -342,6 +342,7 @@ fn new_node(plan: &Plan, rng: &mut Rng) -> Node {
         life: 0,
         paused: false,
         deferred: Vec::new(),
+        tears: false,
         slow_disk_until: 0,
         slow_engine_until: 0,
     }
