@@ -9,6 +9,9 @@ use stator_storage::partition::{DataGeneration, PartitionSpec};
 
 use crate::shell::{HostEvent, HostMailbox};
 
+/// As many messages and requests waiting for a host are too many.
+const HOST_FLOODED: usize = 32 * 1024;
+
 /// A replica on this node.
 pub(crate) struct Replica {
     pub(crate) spec: Arc<PartitionSpec>,
@@ -74,6 +77,12 @@ impl Replicas {
         failed.iter().map(|(group, reason)| (*group, reason.clone())).collect()
     }
 
+    /// A replica that had failed was removed.
+    pub(crate) fn forget_failure(&self, group: GroupId) {
+        self.failed.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+        self.states.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+    }
+
     pub(crate) fn has_failed(&self, group: GroupId) -> bool {
         self.failed.read().unwrap_or_else(PoisonError::into_inner).contains_key(&group)
     }
@@ -108,17 +117,16 @@ impl Replicas {
         running.iter().map(|(group, replica)| (*group, replica.view.applied())).collect()
     }
 
+    /// Whether a host has so much to do that it should not be given more for the moment.
+    pub(crate) fn is_flooded(&self) -> bool {
+        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        hosts.iter().any(|host| host.len() > HOST_FLOODED)
+    }
+
     /// Tells the host of a group something. What is told of a group that is not here is dropped.
     pub(crate) fn tell(&self, group: GroupId, event: HostEvent) {
         if let Some(replica) = self.get(group) {
             replica.host.push(event);
-        }
-    }
-
-    /// Tells every host that drives a replica something.
-    pub(crate) fn tell_all(&self, event: impl Fn(GroupId) -> HostEvent) {
-        for replica in self.all() {
-            replica.host.push(event(replica.spec.group));
         }
     }
 
@@ -132,19 +140,17 @@ impl Replicas {
         self.states.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
     }
 
-    /// How many replicas lead.
+    /// How many replicas lead that are not alone in their groups.
     pub(crate) fn led_by(&self, node: stator_consensus::NodeId) -> usize {
         let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
-        running.values().filter(|replica| replica.view.leader() == Some(node)).count()
+        let leads = |replica: &&Arc<Replica>| {
+            replica.view.leader() == Some(node) && replica.spec.members.len() > 1
+        };
+        running.values().filter(leads).count()
     }
 }
 
 /// A snapshot for a follower did not arrive.
 pub(crate) const fn snapshot_failed(group: GroupId, to: stator_consensus::ReplicaId) -> HostEvent {
     Event::SnapshotSent { group, to, arrived: false }
-}
-
-/// Leadership of a group is to move elsewhere.
-pub(crate) const fn hand_over(group: GroupId) -> HostEvent {
-    Event::HandOver { group, to: None }
 }

@@ -13,7 +13,7 @@ mod cluster;
 mod dump;
 mod endpoints;
 mod item;
-mod output;
+pub(crate) mod output;
 mod query;
 mod serve;
 mod status;
@@ -51,6 +51,7 @@ enum Command {
     // Boxed, for it has many flags, and the other commands few.
     Serve(Box<serve::Serve>),
     Cluster(cluster::Cluster),
+    Bench(crate::bench::Bench),
     Table(table::Table),
     Item(item::ItemCommand),
     Query(query::Query),
@@ -87,6 +88,7 @@ fn run(command: Command) -> Result<(), Failure> {
         match command {
             Command::Serve(serve) => serve::run(*serve).await,
             Command::Cluster(cluster) => cluster::run(cluster).await,
+            Command::Bench(bench) => crate::bench::run(bench).await,
             Command::Table(table) => table::run(table).await,
             Command::Item(item) => item::run(item).await,
             Command::Query(query) => query::query(query).await,

@@ -19,6 +19,8 @@ pub mod item;
 pub mod key;
 pub mod log;
 pub mod machine;
+#[doc(hidden)]
+pub mod mutation;
 pub mod partition;
 
 pub use error::{Error, Result};

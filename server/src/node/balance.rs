@@ -21,13 +21,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How many entries an heir may lack: the transfer itself brings the rest.
 const LAG_MAX: u64 = 64;
 
-/// Runs until the node stops.
+/// Looks for as long as it is let.
 pub(crate) async fn run(node: Arc<Inner>) {
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = node.stopping() => return,
-        }
+        tokio::time::sleep(LOOK_EVERY).await;
         let strays: Vec<_> = node
             .replicas
             .all()

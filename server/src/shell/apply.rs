@@ -16,7 +16,7 @@ use stator_storage::machine::{Applier, Committed, GroupId};
 use stator_storage::partition::PartitionApplier;
 use stator_storage::{Error, Result};
 
-use super::HostMailbox;
+use super::{Fatal, FatalOnPanic, HostMailbox};
 use crate::mailbox::{Drained, Inbox, Mailbox};
 use crate::replicas::Replicas;
 
@@ -63,6 +63,7 @@ pub(crate) struct ApplyShell {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) log: Arc<Log>,
     pub(crate) replicas: Arc<Replicas>,
+    pub(crate) fatal: Fatal,
 }
 
 impl ApplyShell {
@@ -72,6 +73,7 @@ impl ApplyShell {
     }
 
     fn run(mut self) {
+        let _guard = FatalOnPanic(self.fatal.clone());
         let mut replicas: BTreeMap<GroupId, Applying> = BTreeMap::new();
         let mut events = Vec::new();
         while self.inbox.drain(&mut events, None) != Drained::Closed {

@@ -1,0 +1,291 @@
+//! How nodes begin, die and come back: by the real recovery of the log, and the same look at the engine as a real node takes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use stator_consensus::group::FIRST_MARK;
+use stator_consensus::{Event, GroupId, Host, Recovered, ReplicaView, StartGroup};
+use stator_storage::disk::{Crash, CrashDisk, Fault, FaultOp};
+use stator_storage::engine::Engine;
+use stator_storage::log::{GroupRecovery, Recovery, recover};
+use stator_storage::machine::AppliedMark;
+use stator_storage::mutation::{Mutation, planted};
+use stator_storage::partition::spec::list_specs;
+use stator_storage::partition::{
+    AppliedRecord, PartitionApplier, PartitionEvaluator, PartitionSpec, initialise,
+};
+
+use crate::evaluator::SimEvaluator;
+use crate::faults::CrashKind;
+use crate::invariants::durable_log::Shadow;
+use crate::items::{group_spec, groups, partition_spec};
+use crate::node::{HostEvent, LogAccess, LogDriver, Process, Replica};
+use crate::snapshots::install_again;
+use crate::time::{MS, Ns};
+use crate::world::{Action, Step, World};
+
+impl World {
+    /// A node begins for the first time, with a replica of every group.
+    pub(crate) fn found(&mut self, node: usize) {
+        let engine = Arc::clone(&self.nodes[node].engine);
+        for group in groups() {
+            let spec = partition_spec(group, node);
+            let (index, term) = FIRST_MARK;
+            let mark = AppliedMark { index, term, voters: spec.replicas() };
+            if let Err(error) = initialise(engine.as_ref(), &spec, Some(&mark)) {
+                self.fail(format!("node {node} cannot be made: {error}"));
+            }
+        }
+        // What the engine knows of a replica must not be younger than what the log knows.
+        if let Err(error) = engine.flush() {
+            self.fail(format!("node {node} cannot be made: {error}"));
+        }
+        self.boot(node);
+    }
+
+    /// A process begins on what its node has kept.
+    fn boot(&mut self, node: usize) {
+        match self.recover_log(node) {
+            Ok((access, recovery)) => {
+                if let Err(what) = self.begin_process(node, access, &recovery) {
+                    self.fail(format!("node {node} does not start: {what}"));
+                }
+            }
+            Err(what) => self.fail(format!("node {node} does not start: {what}")),
+        }
+    }
+
+    /// Recovers the log, perhaps with a crash in the middle of that.
+    fn recover_log(&mut self, node: usize) -> Result<(LogAccess, Recovery), String> {
+        let options = self.plan.log.clone();
+        self.nodes[node].disk.heal();
+        if self.rng.chance(150) {
+            let op = self.rng.pick(&[FaultOp::Write, FaultOp::Sync, FaultOp::Create, FaultOp::SyncDir]);
+            let kind = std::io::ErrorKind::Other;
+            let after = self.rng.below(3);
+            let disk = self.nodes[node].disk.clone();
+            disk.fail(Fault { op, after, times: u64::MAX, kind });
+            let is_cut_short = recover(Arc::new(disk.clone()), &options).is_err();
+            disk.heal();
+            if is_cut_short {
+                self.reached.one("recoveries cut short");
+                let crash = self.draw_crash();
+                self.nodes[node].disk = disk.crash(crash);
+            }
+        }
+        let state = &mut self.nodes[node];
+        let recovered = recover(Arc::new(state.disk.clone()), &options);
+        let (core, files, recovery) = recovered.map_err(|error| error.to_string())?;
+        self.trace.note(self.now, format_args!("{node} recovered, torn: {}", recovery.torn));
+        if recovery.torn {
+            self.reached.one("torn tails");
+        }
+        if state.life > 0 {
+            state.shadow.allows(&recovery.groups)?;
+        }
+        state.shadow = Shadow::of(&recovery.groups);
+        Ok((LogAccess { core: Mutex::new(core), files }, recovery))
+    }
+
+    fn begin_process(
+        &mut self,
+        node: usize,
+        access: LogAccess,
+        recovery: &Recovery,
+    ) -> Result<(), String> {
+        let access = Arc::new(access);
+        let state = &mut self.nodes[node];
+        state.life += 1;
+        let engine = state.engine();
+        let mut replicas = BTreeMap::new();
+        let mut mailbox: Vec<HostEvent> = Vec::new();
+        for spec in list_specs(engine.as_ref()).map_err(|error| error.to_string())? {
+            let group = spec.group;
+            let known = recovery.groups.get(&group);
+            let begun = begin_replica(&engine, &state.snapshots, spec, known)?;
+            if begun.installed {
+                self.reached.one("snapshots installed anew after a crash");
+            }
+            let evaluator = SimEvaluator {
+                inner: PartitionEvaluator::new(engine.clone(), begun.replica.spec.clone()),
+                heard: Arc::clone(&self.heard),
+            };
+            mailbox.push(Event::Start(Box::new(StartGroup {
+                spec: group_spec(&begun.replica.spec),
+                recovered: begun.recovered,
+                fresh: known.is_none(),
+                evaluator,
+                view: begun.replica.view.clone(),
+            })));
+            replicas.insert(group, begun.replica);
+        }
+        state.process = Some(Process {
+            host: Host::new(self.plan.config, access.clone()),
+            mailbox: Vec::new(),
+            turn_due: false,
+            log: LogDriver { access, write: None, waiting: VecDeque::new() },
+            replicas,
+            work: VecDeque::new(),
+            working: false,
+            installing: None,
+            restoring: false,
+            readings: BTreeMap::new(),
+            sending: BTreeMap::new(),
+        });
+        for event in mailbox {
+            self.tell(node, event);
+        }
+        let first_tick = self.rng.between(MS, 50 * MS);
+        self.after(first_tick, node, Step::Tick);
+        let first_flush = self.rng.between(MS, self.plan.flush_every);
+        self.after(first_flush, node, Step::FlushBegin);
+        self.pump_log(node);
+        self.check_committed();
+        Ok(())
+    }
+
+    /// A crash takes the process, and of what was not durable whatever its kind takes.
+    pub(crate) fn crash(&mut self, node: usize, kind: CrashKind, down: Ns) {
+        let crash = self.draw_crash();
+        let draw = self.rng.next();
+        let state = &mut self.nodes[node];
+        if state.process.take().is_none() {
+            return;
+        }
+        let life = state.life;
+        state.paused = false;
+        state.deferred.clear();
+        let unsynced = state.disk.unsynced_writes();
+        let mut lost = 0;
+        match kind {
+            CrashKind::Kill => {
+                state.disk.heal();
+                state.disk = state.disk.crash(Crash::KeepAll);
+                state.snapshots = state.snapshots.crash(Crash::KeepAll);
+                lost += state.engine.crash(0);
+            }
+            CrashKind::PowerCut => {
+                state.disk.heal();
+                state.disk = state.disk.crash(crash);
+                state.snapshots = state.snapshots.crash(crash);
+                lost += state.engine.crash(draw);
+                let mut rng = self.rng.fork();
+                state.clock.reboot(&mut rng);
+                if unsynced > 0 && crash != Crash::KeepAll {
+                    self.reached.one("unsynced writes lost");
+                }
+            }
+        }
+        self.reached.one("crashes");
+        self.reached.add("engine batches lost", lost as u64);
+        self.trace.note(
+            self.now,
+            format_args!("{node} crash {kind:?} {crash:?}, {unsynced} writes not synced, {lost} batches lost"),
+        );
+        self.check_damage(node);
+        self.queue.push(self.now + down, Action::Restart { node, life });
+    }
+
+    fn draw_crash(&mut self) -> Crash {
+        let seed = self.rng.next();
+        match self.rng.below(6) {
+            0 => Crash::LoseAll,
+            1 => Crash::KeepAll,
+            2 | 3 => Crash::Prefix(seed),
+            _ => Crash::Pages(seed),
+        }
+    }
+
+    pub(crate) fn restart(&mut self, node: usize, life: u64) {
+        if self.nodes[node].process.is_none() && self.nodes[node].life == life {
+            self.trace.note(self.now, format_args!("{node} starts again"));
+            self.boot(node);
+        }
+    }
+
+    /// On a copy of the disk that a crash has left: a damaged byte is refused, or was in nothing that is vouched for.
+    fn check_damage(&mut self, node: usize) {
+        let copy = self.nodes[node].disk.crash(Crash::KeepAll);
+        let Some(name) = self.draw_segment(&copy) else { return };
+        let written = copy.bytes(&name).unwrap_or_default();
+        let Some(last) = written.iter().rposition(|byte| *byte != 0) else { return };
+        let offset = self.rng.below(last as u64 + 1);
+        let bit = 1u8 << self.rng.below(8);
+        if !copy.damage(&name, offset, |byte| byte ^ bit) {
+            return;
+        }
+        match recover(Arc::new(copy), &self.plan.log) {
+            Ok((_, _, recovery)) => {
+                let holds = self.nodes[node].shadow.allows_damaged(&recovery.groups);
+                self.check(holds.map_err(|what| {
+                    format!("damage at {offset} of {name} on node {node} is not seen: {what}")
+                }));
+            }
+            Err(_) => self.reached.one("damage refused"),
+        }
+    }
+
+    fn draw_segment(&mut self, disk: &CrashDisk) -> Option<String> {
+        use stator_storage::disk::Disk as _;
+        let names = disk.list().ok()?;
+        (!names.is_empty()).then(|| names[self.rng.index(names.len())].clone())
+    }
+}
+
+/// A replica that was found in the engine.
+struct Begun {
+    replica: Replica,
+    recovered: Recovered,
+    /// Whether a snapshot had to be installed again.
+    installed: bool,
+}
+
+fn begin_replica(
+    engine: &Arc<dyn Engine>,
+    snapshots: &CrashDisk,
+    spec: PartitionSpec,
+    known: Option<&GroupRecovery>,
+) -> Result<Begun, String> {
+    let group = spec.group;
+    let spec = Arc::new(spec);
+    let mut applier = PartitionApplier::open(Arc::clone(engine), spec.clone())
+        .map_err(|error| error.to_string())?;
+    let view = Arc::new(ReplicaView::default());
+    let mut record = read_record(engine, group)?;
+    let mut installed = false;
+    if let Some(known) = known
+        && record.mark.index < known.mark.index
+        && !planted(Mutation::InstallNotRedone)
+    {
+        let mark = (known.mark.index, known.mark.term);
+        install_again(snapshots, &mut applier, group, mark)?;
+        installed = true;
+        record = read_record(engine, group)?;
+    }
+    if !record.is_complete() {
+        // Items are as of different entries until so much is applied (R18).
+        view.replace_data(record.complete_from);
+        view.data_restored();
+    }
+    let applied = (record.mark.index, record.mark.term);
+    let recovered = match known {
+        Some(known) => Recovered {
+            term: known.hard_state.term,
+            vote: known.hard_state.vote,
+            commit: known.hard_state.commit,
+            mark: (known.mark.index, known.mark.term),
+            terms: known.terms.clone(),
+            applied,
+        },
+        // The node died between beginning the replica and its first log record: it has promised nothing to anybody.
+        None => Recovered { applied, ..Recovered::fresh() },
+    };
+    let data = applier.data_generation();
+    let replica = Replica { spec, view, data, applier, applied: applied.0 };
+    Ok(Begun { replica, recovered, installed })
+}
+
+fn read_record(engine: &Arc<dyn Engine>, group: GroupId) -> Result<AppliedRecord, String> {
+    let record = AppliedRecord::read(engine.as_ref(), group).map_err(|error| error.to_string())?;
+    record.ok_or_else(|| format!("group {} has no applied record", group.0))
+}

@@ -1,0 +1,310 @@
+//! Faults: what goes wrong, when, and how it ends.
+//!
+//! Most are drawn without looking at what the nodes are doing. Some look: a transfer with the leader cut off behind it, or with the
+//! order to campaign held back until the transfer is given up, come about by accident in one run of a thousand.
+
+use stator_consensus::{Event, GroupId};
+use stator_storage::Error;
+use stator_storage::disk::{Fault as DiskFault, FaultOp};
+
+use crate::items::{GROUPS, NODES, replica_id};
+use crate::network::Link;
+use crate::plan::SAFETY_NS;
+use crate::rng::Rng;
+use crate::time::{MS, Ns, SECOND};
+use crate::world::{Action, Phase, World};
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CrashKind {
+    /// The process is killed: the page cache stays.
+    Kill,
+    /// The machine loses its power: what was not synced may be lost.
+    PowerCut,
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    Crash { node: usize, kind: CrashKind, down: Ns },
+    /// The power goes while the log is in the middle of a write.
+    TornWrite { node: usize },
+    /// All nodes lose their power at once.
+    Blackout,
+    Pause { node: usize, for_ns: Ns },
+    /// Links, in one direction each, are in this state for a while.
+    Links { links: Vec<(usize, usize)>, state: Link, for_ns: Ns },
+    SlowDisk { node: usize, for_ns: Ns },
+    SlowEngine { node: usize, for_ns: Ns },
+    /// The engine fails at its next write.
+    EngineFails { node: usize },
+    /// The next sync of the log fails.
+    SyncFails { node: usize },
+    /// A leader hands over, by itself or with something that goes wrong behind it.
+    HandOver { group: GroupId, behind: Behind },
+    /// A leader is told that the log needs its space back.
+    Pressure { node: usize },
+    /// A leader keeps its link to one follower; the other cannot reach it; the follower is started again in the middle.
+    ForgottenPromise { group: GroupId },
+    WallClock { node: usize },
+}
+
+/// What goes wrong behind a transfer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Behind {
+    Nothing,
+    /// The old leader hears nothing any more, as soon as its order to campaign may have left.
+    OldLeaderCutOff,
+    /// The order to campaign is held back until the transfer has been given up.
+    OrderHeldBack,
+}
+
+impl World {
+    /// Draws what goes wrong in this run: enough of each kind, at any times.
+    pub(crate) fn plan_faults(&mut self) {
+        let mut rng = self.rng.fork();
+        let mut faults = Vec::new();
+        for _ in 0..rng.between(7, 12) {
+            faults.push(draw_crash(&mut rng));
+        }
+        for _ in 0..rng.between(1, 4) {
+            faults.push(Fault::TornWrite { node: rng.index(NODES) });
+        }
+        for _ in 0..rng.between(6, 12) {
+            faults.push(draw_links(&mut rng));
+        }
+        for _ in 0..rng.between(2, 5) {
+            faults.push(Fault::Pause { node: rng.index(NODES), for_ns: rng.between(100 * MS, 3 * SECOND) });
+        }
+        for _ in 0..rng.between(2, 6) {
+            let group = GroupId(rng.between(1, GROUPS));
+            let behind =
+                rng.pick(&[Behind::Nothing, Behind::OldLeaderCutOff, Behind::OrderHeldBack]);
+            faults.push(Fault::HandOver { group, behind });
+        }
+        for _ in 0..rng.between(2, 4) {
+            faults.push(Fault::ForgottenPromise { group: GroupId(rng.between(1, GROUPS)) });
+        }
+        for _ in 0..rng.between(2, 6) {
+            faults.push(Fault::Pressure { node: rng.index(NODES) });
+        }
+        for _ in 0..rng.between(1, 3) {
+            let (node, for_ns) = (rng.index(NODES), rng.between(200 * MS, 4 * SECOND));
+            faults.push(Fault::SlowDisk { node, for_ns });
+            let (node, for_ns) = (rng.index(NODES), rng.between(200 * MS, 4 * SECOND));
+            faults.push(Fault::SlowEngine { node, for_ns });
+            faults.push(Fault::EngineFails { node: rng.index(NODES) });
+            faults.push(Fault::WallClock { node: rng.index(NODES) });
+        }
+        if rng.chance(400) {
+            faults.push(Fault::SyncFails { node: rng.index(NODES) });
+        }
+        if rng.chance(600) {
+            faults.push(Fault::Blackout);
+        }
+        for fault in faults {
+            let at = rng.between(2 * SECOND, SAFETY_NS - 2 * SECOND);
+            self.queue.push(at, Action::Fault(fault));
+        }
+    }
+
+    /// A fault begins.
+    pub(crate) fn strike(&mut self, fault: Fault) {
+        if self.phase == Phase::Liveness {
+            return;
+        }
+        self.trace.note(self.now, format_args!("fault {fault:?}"));
+        match fault {
+            Fault::Crash { node, kind, down } => self.crash(node, kind, down),
+            Fault::TornWrite { node } => self.nodes[node].tears = true,
+            Fault::Blackout => {
+                self.reached.one("power cuts of all nodes");
+                for node in 0..NODES {
+                    let down = self.rng.between(50 * MS, 2 * SECOND);
+                    self.crash(node, CrashKind::PowerCut, down);
+                }
+            }
+            Fault::Pause { node, for_ns } => self.pause(node, for_ns),
+            Fault::Links { ref links, state, for_ns } => {
+                self.reached.one("network faults");
+                for (from, to) in links {
+                    *self.network.link(*from, *to) = state;
+                }
+                self.queue.push(self.now + for_ns, Action::Mend(fault));
+            }
+            Fault::SlowDisk { node, for_ns } => {
+                self.nodes[node].slow_disk_until = self.now + for_ns;
+            }
+            Fault::SlowEngine { node, for_ns } => {
+                self.nodes[node].slow_engine_until = self.now + for_ns;
+            }
+            Fault::EngineFails { node } => {
+                let draw = self.rng.next();
+                let error = Error::Engine("a planned fault".to_owned());
+                self.nodes[node].engine.fail_next_write(error, draw);
+            }
+            Fault::SyncFails { node } => {
+                let kind = std::io::ErrorKind::Other;
+                let fault = DiskFault { op: FaultOp::Sync, after: 0, times: 1, kind };
+                self.nodes[node].disk.fail(fault);
+            }
+            Fault::HandOver { group, behind } => self.hand_over(group, behind),
+            Fault::Pressure { node } => self.press(node),
+            Fault::ForgottenPromise { group } => self.make_forget(group),
+            Fault::WallClock { node } => {
+                let mut rng = self.rng.fork();
+                self.nodes[node].clock.jump(&mut rng);
+            }
+        }
+    }
+
+    /// A fault ends.
+    pub(crate) fn mend(&mut self, fault: &Fault) {
+        if let Fault::Links { links, .. } = fault {
+            for (from, to) in links {
+                *self.network.link(*from, *to) = self.sound_link();
+            }
+        }
+    }
+
+    const fn sound_link(&self) -> Link {
+        match self.phase {
+            Phase::Safety => Link::SOUND,
+            Phase::Liveness => Link::PERFECT,
+        }
+    }
+
+    fn pause(&mut self, node: usize, for_ns: Ns) {
+        let state = &mut self.nodes[node];
+        if state.process.is_some() && !state.paused {
+            state.paused = true;
+            let life = state.life;
+            self.reached.one("pauses");
+            self.queue.push(self.now + for_ns, Action::Resume { node, life });
+        }
+    }
+
+    /// A paused process goes on, with everything that came meanwhile.
+    pub(crate) fn resume(&mut self, node: usize, life: u64) {
+        let state = &mut self.nodes[node];
+        if state.life != life || !state.paused {
+            return;
+        }
+        state.paused = false;
+        self.trace.note(self.now, format_args!("{node} goes on"));
+        for action in std::mem::take(&mut state.deferred) {
+            self.queue.push(self.now, action);
+        }
+    }
+
+    /// The node that leads a group, if one does; of several that think so, the one of the highest term.
+    fn leader_of(&self, group: GroupId) -> Option<usize> {
+        let leading = self.nodes.iter().enumerate().filter_map(|(at, node)| {
+            let status = node.process.as_ref()?.host.status(group)?;
+            (status.leads && !node.paused).then_some((status.term, at))
+        });
+        leading.max().map(|(_, at)| at)
+    }
+
+    fn hand_over(&mut self, group: GroupId, behind: Behind) {
+        let Some(leader) = self.leader_of(group) else { return };
+        let heir = (leader + 1 + self.rng.index(NODES - 1)) % NODES;
+        let to = Some(replica_id(group, heir));
+        self.tell(leader, Event::HandOver { group, to });
+        match behind {
+            Behind::Nothing => {}
+            Behind::OldLeaderCutOff => {
+                let links = (0..NODES).filter(|node| *node != leader).map(|node| (node, leader));
+                let state = Link { cut: true, ..Link::SOUND };
+                let for_ns = self.rng.between(100 * MS, 2 * SECOND);
+                let fault = Fault::Links { links: links.collect(), state, for_ns };
+                self.queue.push(self.now + self.rng.between(0, 2 * MS), Action::Fault(fault));
+            }
+            Behind::OrderHeldBack => {
+                let held = self.rng.between(1600 * MS, 3500 * MS);
+                let state = Link { held, ..Link::SOUND };
+                let for_ns = self.rng.between(2 * MS, 20 * MS);
+                let links = vec![(leader, heir)];
+                self.strike(Fault::Links { links, state, for_ns });
+            }
+        }
+    }
+
+    /// The log of a node lets go of everything that its engine durably holds.
+    fn press(&mut self, node: usize) {
+        let Some(process) = &self.nodes[node].process else { return };
+        let applied: Vec<_> =
+            process.replicas.iter().map(|(group, replica)| (*group, replica.applied)).collect();
+        for (group, index) in applied {
+            self.tell(node, Event::Pressure { group, index });
+        }
+    }
+
+    /// Two followers: one cannot reach the leader and wants to be elected, the other forgets that it was just promised.
+    fn make_forget(&mut self, group: GroupId) {
+        let Some(leader) = self.leader_of(group) else { return };
+        let other = (leader + 1 + self.rng.index(NODES - 1)) % NODES;
+        let forgetful = NODES - leader - other;
+        let state = Link { cut: true, ..Link::SOUND };
+        let links = vec![(leader, other), (other, leader)];
+        self.strike(Fault::Links { links, state, for_ns: 4 * SECOND });
+        for _ in 0..3 {
+            let at = self.now + self.rng.between(800 * MS, 3800 * MS);
+            let kind = self.rng.pick(&[CrashKind::Kill, CrashKind::PowerCut]);
+            let down = self.rng.between(5 * MS, 60 * MS);
+            self.queue.push(at, Action::Fault(Fault::Crash { node: forgetful, kind, down }));
+        }
+    }
+
+    /// Nothing goes wrong any more.
+    pub(crate) fn make_whole(&mut self) {
+        self.trace.note(self.now, format_args!("everything is mended"));
+        self.network.set_all(Link::PERFECT);
+        for node in 0..NODES {
+            let state = &mut self.nodes[node];
+            state.tears = false;
+            state.slow_disk_until = 0;
+            state.slow_engine_until = 0;
+            state.disk.heal();
+            let life = state.life;
+            if state.process.is_none() {
+                self.restart(node, life);
+            } else {
+                self.resume(node, life);
+            }
+        }
+    }
+}
+
+fn draw_crash(rng: &mut Rng) -> Fault {
+    Fault::Crash {
+        node: rng.index(NODES),
+        kind: if rng.chance(300) { CrashKind::Kill } else { CrashKind::PowerCut },
+        down: rng.pick(&[5 * MS, 50 * MS, 500 * MS, 3 * SECOND]),
+    }
+}
+
+fn draw_links(rng: &mut Rng) -> Fault {
+    let one = rng.index(NODES);
+    let others = (0..NODES).filter(|node| *node != one);
+    let out = others.clone().map(|node| (one, node));
+    let into = others.clone().map(|node| (node, one));
+    let two = (one + 1) % NODES;
+    let everything = (0..NODES)
+        .flat_map(|from| (0..NODES).map(move |to| (from, to)))
+        .filter(|(from, to)| from != to);
+    let links = match rng.below(6) {
+        0 => out.chain(into).collect(),
+        1 => out.collect(),
+        2 => into.collect(),
+        3 => vec![(one, two), (two, one)],
+        4 => vec![(one, two)],
+        _ => everything.collect(),
+    };
+    let state = match rng.below(4) {
+        0 => Link { lost_per_mille: 200, twice_per_mille: 200, ..Link::SOUND },
+        1 => Link { slower: rng.pick(&[20 * MS, 200 * MS, SECOND]), ..Link::SOUND },
+        _ => Link { cut: true, ..Link::SOUND },
+    };
+    Fault::Links { links, state, for_ns: rng.between(100 * MS, 5 * SECOND) }
+}

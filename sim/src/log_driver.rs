@@ -1,0 +1,119 @@
+//! Drives the log of a node: every operation on the disk is an event of its own, so that a crash may come between any two.
+
+use stator_consensus::Event;
+use stator_storage::log::DiskOp;
+use stator_storage::mutation::{Mutation, planted};
+
+use crate::faults::CrashKind;
+use crate::time::{MS, Ns, SECOND, US};
+use crate::world::{Step, World};
+
+impl World {
+    /// Begins the next write, if none is under way and there is something to write.
+    pub(crate) fn pump_log(&mut self, node: usize) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        if process.log.write.is_some() {
+            return;
+        }
+        let Some(write) = process.log.access.core().flush() else { return };
+        process.log.write = Some((write, 0));
+        self.next_log_step(node);
+    }
+
+    fn next_log_step(&mut self, node: usize) {
+        let state = &self.nodes[node];
+        let Some(process) = &state.process else { return };
+        let Some((write, done)) = &process.log.write else { return };
+        let is_sync = matches!(write.ops.get(*done), Some(DiskOp::Sync { .. } | DiskOp::SyncDir));
+        let is_slow = self.now < state.slow_disk_until;
+        let delay: Ns = match (is_sync, is_slow) {
+            (false, _) => self.rng.between(5 * US, 50 * US),
+            (true, false) => match self.rng.below(100) {
+                0 => self.rng.between(5 * MS, 40 * MS),
+                _ => self.rng.between(100 * US, 2 * MS),
+            },
+            (true, true) => self.rng.between(20 * MS, 400 * MS),
+        };
+        self.after(delay, node, Step::Log);
+    }
+
+    /// The next operation is done.
+    pub(crate) fn log_step(&mut self, node: usize) {
+        if self.is_torn(node) {
+            return;
+        }
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some((write, done)) = &mut process.log.write else { return };
+        if let Some(op) = write.ops.get(*done) {
+            let result = process.log.access.files.perform(op);
+            if let Err(error) = result {
+                self.trace.note(self.now, format_args!("{node} log failed: {error}"));
+                if matches!(op, DiskOp::Sync { .. }) {
+                    self.reached.one("failed syncs");
+                    if planted(Mutation::SyncTriedAgain) {
+                        self.next_log_step(node);
+                        return;
+                    }
+                }
+                process.log.access.core().failed(write, &error);
+                // A node whose log has failed stops.
+                self.crash(node, CrashKind::Kill, SECOND);
+                return;
+            }
+        }
+        *done += 1;
+        if *done < write.ops.len() {
+            self.next_log_step(node);
+            return;
+        }
+        self.log_written(node);
+    }
+
+    /// Whether the power goes now, with something written and not synced.
+    fn is_torn(&mut self, node: usize) -> bool {
+        let state = &mut self.nodes[node];
+        let Some((write, done)) = state.process.as_ref().and_then(|it| it.log.write.as_ref())
+        else {
+            return false;
+        };
+        let is_before_sync = matches!(write.ops.get(*done), Some(DiskOp::Sync { .. }));
+        if !state.tears || !is_before_sync {
+            return false;
+        }
+        state.tears = false;
+        let down = self.rng.between(5 * MS, 500 * MS);
+        self.crash(node, CrashKind::PowerCut, down);
+        true
+    }
+
+    fn log_written(&mut self, node: usize) {
+        let state = &mut self.nodes[node];
+        let Some(process) = &mut state.process else { return };
+        let Some((write, _)) = process.log.write.take() else { return };
+        let number = write.number();
+        let mut core = process.log.access.core();
+        let before = core.stats().spares;
+        core.completed(write);
+        if number.is_some() && core.stats().spares > before {
+            self.reached.one("segments used again");
+        }
+        drop(core);
+        let mut turns = Vec::new();
+        if let Some(number) = number {
+            state.shadow.complete(number);
+            while let Some((write, turn)) = process.log.waiting.front().copied()
+                && write <= number
+            {
+                process.log.waiting.pop_front();
+                turns.push(turn);
+            }
+            self.trace.note(self.now, format_args!("{node} log has written {number}"));
+        }
+        for turn in turns {
+            if !planted(Mutation::PersistedBeforeSync) {
+                self.tell(node, Event::Persisted { turn });
+            }
+        }
+        self.pump_log(node);
+    }
+}

@@ -1,0 +1,92 @@
+//! Runs seeds of the simulator: `stator-sim --seeds 5000 [--from N]`, or one of them, `stator-sim --seed N [--trace]`.
+
+#![allow(clippy::print_stdout, reason = "this is a program for a terminal")]
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use stator_sim::{Reached, run};
+
+fn main() -> ExitCode {
+    match Arguments::read(std::env::args().skip(1)) {
+        Ok(arguments) => arguments.run(),
+        Err(what) => {
+            println!("{what}\nusage: stator-sim --seeds COUNT [--from SEED] | --seed SEED [--trace]");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Arguments {
+    seed: Option<u64>,
+    trace: bool,
+    count: u64,
+    from: u64,
+}
+
+impl Arguments {
+    fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut arguments = Self::default();
+        while let Some(word) = words.next() {
+            let mut number = || {
+                let value = words.next().ok_or(format!("{word} needs a number"))?;
+                value.parse().map_err(|_| format!("{word} {value}: not a number"))
+            };
+            match word.as_str() {
+                "--seed" => arguments.seed = Some(number()?),
+                "--seeds" => arguments.count = number()?,
+                "--from" => arguments.from = number()?,
+                "--trace" => arguments.trace = true,
+                _ => return Err(format!("{word}: not an option")),
+            }
+        }
+        if arguments.seed.is_none() && arguments.count == 0 {
+            return Err("nothing to run".to_owned());
+        }
+        Ok(arguments)
+    }
+
+    fn run(&self) -> ExitCode {
+        match self.seed {
+            Some(seed) => self.run_one(seed),
+            None => self.run_many(),
+        }
+    }
+
+    fn run_one(&self, seed: u64) -> ExitCode {
+        let print: Box<dyn FnMut(&str)> = Box::new(|line| println!("{line}"));
+        let outcome = run(seed, self.trace.then_some(print));
+        println!("{}", outcome.reached);
+        println!("seed {seed}: {} events, hash {:016x}", outcome.events, outcome.hash);
+        match outcome.failure {
+            None => ExitCode::SUCCESS,
+            Some(failure) => {
+                println!("seed {seed} FAILED {failure}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn run_many(&self) -> ExitCode {
+        let begun = Instant::now();
+        let mut reached = Reached::default();
+        let mut failed = 0;
+        for seed in self.from..self.from + self.count {
+            let outcome = run(seed, None);
+            reached.merge(&outcome.reached);
+            if let Some(failure) = outcome.failure {
+                failed += 1;
+                println!("seed {seed} FAILED {failure}\n  cargo run -p stator-sim -- --seed {seed} --trace");
+            }
+        }
+        println!("{reached}");
+        println!(
+            "{} seeds, {failed} failed, {:.1} s; never reached: {:?}",
+            self.count,
+            begun.elapsed().as_secs_f64(),
+            reached.missing()
+        );
+        if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
