@@ -25,8 +25,8 @@ use stator_storage::machine::{Applier, Committed, GroupId};
 use stator_storage::partition::PartitionApplier;
 use stator_storage::{Error, Result};
 
-use super::{Fatal, FatalOnPanic, HostMailbox};
 use super::flush::Losses;
+use super::{Fatal, FatalOnPanic, HostMailbox};
 use crate::mailbox::{Drained, Inbox, Mailbox};
 use crate::metrics::{Metrics, SnapshotStep};
 use crate::replicas::Replicas;
