@@ -146,7 +146,10 @@ impl World {
 
     /// A crash takes the process, and of what was not durable whatever its kind takes.
     pub(crate) fn crash(&mut self, node: usize, kind: CrashKind, down: Ns) {
-        let crash = self.draw_crash();
+        let crash = match kind {
+            CrashKind::MidWrite => Crash::Prefix(self.rng.next()),
+            CrashKind::Kill | CrashKind::PowerCut => self.draw_crash(),
+        };
         let draw = self.rng.next();
         let state = &mut self.nodes[node];
         if state.process.take().is_none() {
@@ -164,7 +167,7 @@ impl World {
                 state.snapshots = state.snapshots.crash(Crash::KeepAll);
                 lost += state.engine.crash(0);
             }
-            CrashKind::PowerCut => {
+            CrashKind::PowerCut | CrashKind::MidWrite => {
                 state.disk.heal();
                 state.disk = state.disk.crash(crash);
                 state.snapshots = state.snapshots.crash(crash);

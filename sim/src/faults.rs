@@ -21,6 +21,8 @@ pub(crate) enum CrashKind {
     Kill,
     /// The machine loses its power: what was not synced may be lost.
     PowerCut,
+    /// The same in the middle of a write: a part of it is there.
+    MidWrite,
 }
 
 /// Something that goes wrong.
@@ -46,6 +48,8 @@ pub(crate) enum Fault {
     Pressure { node: usize },
     /// A leader keeps its link to one follower; the other cannot reach it; the follower is started again in the middle.
     ForgottenPromise { group: GroupId },
+    /// A leader's followers are heard twice, the second time when it is cut off already.
+    Echo { group: GroupId },
     WallClock { node: usize },
 }
 
@@ -84,6 +88,9 @@ impl World {
         }
         for _ in 0..rng.between(2, 4) {
             faults.push(Fault::ForgottenPromise { group: GroupId(rng.between(1, GROUPS)) });
+        }
+        for _ in 0..rng.between(1, 3) {
+            faults.push(Fault::Echo { group: GroupId(rng.between(1, GROUPS)) });
         }
         for _ in 0..rng.between(2, 6) {
             faults.push(Fault::Pressure { node: rng.index(NODES) });
@@ -151,6 +158,7 @@ impl World {
             Fault::HandOver { group, behind } => self.hand_over(group, behind),
             Fault::Pressure { node } => self.press(node),
             Fault::ForgottenPromise { group } => self.make_forget(group),
+            Fault::Echo { group } => self.echo(group),
             Fault::WallClock { node } => {
                 let mut rng = self.rng.fork();
                 self.nodes[node].clock.jump(&mut rng);
@@ -254,6 +262,21 @@ impl World {
             let down = self.rng.between(5 * MS, 60 * MS);
             self.queue.push(at, Action::Fault(Fault::Crash { node: forgetful, kind, down }));
         }
+    }
+
+    /// What followers said to a leader comes once more after they have lost it.
+    fn echo(&mut self, group: GroupId) {
+        let Some(leader) = self.leader_of(group) else { return };
+        let others = (0..NODES).filter(|node| *node != leader);
+        let into: Vec<_> = others.clone().map(|node| (node, leader)).collect();
+        let out = others.map(|node| (leader, node));
+        let state = Link { twice_per_mille: 900, echo: 4 * SECOND, ..Link::SOUND };
+        let for_ns = self.rng.between(500 * MS, 1500 * MS);
+        self.strike(Fault::Links { links: into.clone(), state, for_ns });
+        let links = into.iter().copied().chain(out).collect();
+        let state = Link { cut: true, ..Link::SOUND };
+        let cut = Fault::Links { links, state, for_ns: 3 * SECOND };
+        self.queue.push(self.now + for_ns + MS, Action::Fault(cut));
     }
 
     /// Nothing goes wrong any more.
