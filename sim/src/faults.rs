@@ -50,6 +50,10 @@ pub(crate) enum Fault {
     ForgottenPromise { group: GroupId },
     /// A leader's followers are heard twice, the second time when it is cut off already.
     Echo { group: GroupId },
+    /// A leader is paused right after a read has looked at its lease.
+    PauseAtRead { group: GroupId, for_ns: Ns },
+    /// The first-ranked replica is elected while its disk is slow, and loses its power at once.
+    Forgotten { group: GroupId },
     WallClock { node: usize },
 }
 
@@ -90,6 +94,10 @@ impl World {
             faults.push(Fault::ForgottenPromise { group: GroupId(rng.between(1, GROUPS)) });
         }
         for _ in 0..rng.between(1, 3) {
+            let group = GroupId(rng.between(1, GROUPS));
+            let for_ns = rng.between(SECOND, 3 * SECOND);
+            faults.push(Fault::PauseAtRead { group, for_ns });
+            faults.push(Fault::Forgotten { group: GroupId(rng.between(1, GROUPS)) });
             faults.push(Fault::Echo { group: GroupId(rng.between(1, GROUPS)) });
         }
         for _ in 0..rng.between(2, 6) {
@@ -159,6 +167,12 @@ impl World {
             Fault::Pressure { node } => self.press(node),
             Fault::ForgottenPromise { group } => self.make_forget(group),
             Fault::Echo { group } => self.echo(group),
+            Fault::PauseAtRead { group, for_ns } => {
+                if let Some(leader) = self.leader_of(group) {
+                    self.nodes[leader].pauses_at_read = Some(for_ns);
+                }
+            }
+            Fault::Forgotten { group } => self.make_forgotten(group),
             Fault::WallClock { node } => {
                 let mut rng = self.rng.fork();
                 self.nodes[node].clock.jump(&mut rng);
@@ -182,7 +196,7 @@ impl World {
         }
     }
 
-    fn pause(&mut self, node: usize, for_ns: Ns) {
+    pub(crate) fn pause(&mut self, node: usize, for_ns: Ns) {
         let state = &mut self.nodes[node];
         if state.process.is_some() && !state.paused {
             state.paused = true;
@@ -264,6 +278,16 @@ impl World {
         }
     }
 
+    /// A vote that is on its way to the disk when its candidate is elected would be forgotten with the power.
+    fn make_forgotten(&mut self, group: GroupId) {
+        let first = (group.0 as usize - 1) % NODES;
+        let Some(leader) = self.leader_of(group).filter(|leader| *leader != first) else { return };
+        self.nodes[first].slow_disk_until = self.now + 2 * SECOND;
+        self.nodes[first].dies_elected = true;
+        let to = Some(replica_id(group, first));
+        self.tell(leader, Event::HandOver { group, to });
+    }
+
     /// What followers said to a leader comes once more after they have lost it.
     fn echo(&mut self, group: GroupId) {
         let Some(leader) = self.leader_of(group) else { return };
@@ -286,6 +310,8 @@ impl World {
         for node in 0..NODES {
             let state = &mut self.nodes[node];
             state.tears = false;
+            state.pauses_at_read = None;
+            state.dies_elected = false;
             state.slow_disk_until = 0;
             state.slow_engine_until = 0;
             state.disk.heal();

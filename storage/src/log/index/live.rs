@@ -53,7 +53,9 @@ impl Live {
 
     /// Closes the account of a segment that was released.
     pub(crate) fn forget(&mut self, segment: u64) {
-        self.segments.remove(&segment);
+        if !planted(Mutation::HardStateFreed) {
+            self.segments.remove(&segment);
+        }
     }
 
     pub(super) fn add_entry(&mut self, place: Place) {
