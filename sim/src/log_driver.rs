@@ -77,12 +77,16 @@ impl World {
             return false;
         };
         let is_before_sync = matches!(write.ops.get(*done), Some(DiskOp::Sync { .. }));
-        if !state.tears || !is_before_sync {
+        let is_long = match done.checked_sub(1).and_then(|last| write.ops.get(last)) {
+            Some(DiskOp::Write { data, .. }) => data.iter().skip(600).any(|byte| *byte != 0),
+            _ => false,
+        };
+        if !state.tears || !is_before_sync || !is_long {
             return false;
         }
         state.tears = false;
         let down = self.rng.between(5 * MS, 500 * MS);
-        self.crash(node, CrashKind::PowerCut, down);
+        self.crash(node, CrashKind::MidWrite, down);
         true
     }
 

@@ -54,6 +54,10 @@ pub(crate) struct Node {
     pub(crate) deferred: Vec<Action>,
     /// The power goes before the next sync of the log.
     pub(crate) tears: bool,
+    /// The process is paused for so long once a read has looked at its lease.
+    pub(crate) pauses_at_read: Option<Ns>,
+    /// The power goes as soon as a replica here is elected.
+    pub(crate) dies_elected: bool,
     pub(crate) slow_disk_until: Ns,
     pub(crate) slow_engine_until: Ns,
 }

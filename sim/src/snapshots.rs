@@ -4,9 +4,13 @@
 use bytes::{BufMut, Bytes};
 use stator_consensus::{Event, GroupId, InstallJob, PeerMessage, ReplicaId};
 use stator_storage::disk::{CrashDisk, Disk};
+use stator_storage::engine::{Batch, Engine};
+use stator_storage::key::EngineKey;
 use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::snapshot::SnapshotFooter;
-use stator_storage::partition::{PartitionApplier, SnapshotHeader, SnapshotReader};
+use stator_storage::partition::{
+    AppliedRecord, PartitionApplier, ReplicaState, SnapshotHeader, SnapshotReader,
+};
 
 use crate::apply::is_engines;
 use crate::faults::{CrashKind, Fault};
@@ -21,6 +25,8 @@ impl World {
     /// A follower of a group led here needs a snapshot.
     pub(crate) fn begin_snapshot(&mut self, node: usize, group: GroupId, to: ReplicaId) {
         let id = self.rng.next() >> 1;
+        // What it is like at its beginning is noted, for what is installed from it to be compared with.
+        self.compare_replica(node, group);
         let Some(process) = &mut self.nodes[node].process else { return };
         let Some(replica) = process.replicas.get(&group) else { return };
         // The apply thread would do this between two jobs, and so does this.
@@ -41,7 +47,7 @@ impl World {
         match writer.next_chunk(self.plan.chunk_bytes) {
             Ok(Some(frame)) => {
                 sending.frames.push(frame);
-                let delay = self.rng.between(100 * US, 20 * MS);
+                let delay = self.rng.between(100 * US, 60 * MS);
                 self.after(delay, node, Step::Cut(group));
             }
             Ok(None) => {
@@ -144,6 +150,7 @@ impl World {
                     format_args!("{node} installed group {} as of {index}", group.0),
                 );
                 self.reached.one("snapshots installed");
+                self.compare_replica(node, group);
                 self.tell(node, Event::Applied { group, index });
             }
             Err(error) => {
@@ -197,6 +204,30 @@ pub(crate) fn install_again(
     let describe = |error: stator_storage::Error| error.to_string();
     while step(applier, &mut installing).map_err(describe)?.is_none() {}
     Ok(end)
+}
+
+/// A planted bug: what lies in the range is taken for the whole snapshot.
+pub(crate) fn take_for_installed(
+    engine: &dyn Engine,
+    disk: &CrashDisk,
+    group: GroupId,
+    mark: (u64, u64),
+) -> Result<(), String> {
+    let mut kept = kept(disk, group).into_iter();
+    let header = kept.find(|(_, header)| (header.mark.index, header.mark.term) == mark);
+    let (_, header) = header.ok_or("the snapshot is not there")?;
+    let record = AppliedRecord {
+        state: ReplicaState::Serving,
+        mark: header.mark,
+        generation: header.generation,
+        highest_stamp: header.highest_stamp,
+        counters: header.counters,
+        complete_from: 0,
+        install_steps: 0,
+    };
+    let mut batch = Batch::default();
+    batch.put(EngineKey::Applied { group }.encode(), record.encode(group));
+    engine.write(&batch).map_err(|error| error.to_string())
 }
 
 /// One step of an installation; the index it ends at once it is over.

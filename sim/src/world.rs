@@ -299,7 +299,8 @@ impl World {
             }
             for stand in stands {
                 if let Some(term) = stand.leads {
-                    let holds = self.invariants.leaders.leads(group, term, stand.node);
+                    let life = self.nodes[stand.node].life;
+                    let holds = self.invariants.leaders.leads(group, term, stand.node, life);
                     self.check(holds);
                 }
             }
@@ -344,6 +345,8 @@ fn new_node(plan: &Plan, rng: &mut Rng) -> Node {
         paused: false,
         deferred: Vec::new(),
         tears: false,
+        pauses_at_read: None,
+        dies_elected: false,
         slow_disk_until: 0,
         slow_engine_until: 0,
     }
