@@ -55,6 +55,7 @@ mod world;
 
 pub use reached::{REQUIRED, Reached};
 pub use stator_storage::mutation;
+pub use trace::Sink;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -78,7 +79,7 @@ pub struct Outcome {
 
 /// Runs a seed. Each line of the trace goes to `sink`, if there is one.
 #[must_use]
-pub fn run(seed: u64, sink: Option<Box<dyn FnMut(&str)>>) -> Outcome {
+pub fn run(seed: u64, sink: Option<Sink>) -> Outcome {
     let mut world = World::new(seed, Trace::new(sink));
     // Hosts keep panics of their groups to themselves; what gets here comes from the log, the engine or the simulator.
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| world.run())) {

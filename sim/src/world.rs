@@ -228,7 +228,7 @@ impl World {
                 self.snapshot_ended(from, &message, arrived);
             }
             Action::Request { node, attempt } => self.request_arrives(node, attempt),
-            Action::Reply { attempt, reply } => self.reply_arrives(attempt, *reply),
+            Action::Reply { attempt, reply } => self.reply_arrives(attempt, &reply),
             Action::Caller { caller } => self.caller_acts(caller),
             Action::Again { call } => self.again(call),
             Action::Impatience { caller, call } => self.caller_gives_up(caller, call),

@@ -41,6 +41,9 @@ const REPLAY_BYTES: u64 = 8 << 20;
 /// Told the index and term of the snapshot that a replica was brought to, or that there is none.
 pub(crate) type Restored = Box<dyn FnOnce(Option<(u64, u64)>) + Send>;
 
+/// Something to do with a replica's applier, if it is here.
+pub(crate) type Act = Box<dyn FnOnce(Option<&PartitionApplier>) + Send>;
+
 /// What the apply thread is told.
 pub(crate) enum ApplyEvent {
     Add {
@@ -60,7 +63,7 @@ pub(crate) enum ApplyEvent {
     /// Something to do with a replica while nothing is being applied to it; with nothing, if it is not here.
     With {
         group: GroupId,
-        act: Box<dyn FnOnce(Option<&PartitionApplier>) + Send>,
+        act: Act,
     },
     Remove {
         group: GroupId,
@@ -270,7 +273,7 @@ impl ApplyShell {
         match installing.run.step(&mut replica.applier, &replica.view) {
             Ok(Progress::More) => {}
             Ok(Progress::Installed(mark)) => {
-                self.installed(replicas, group, (mark.index, mark.term))
+                self.installed(replicas, group, (mark.index, mark.term));
             }
             Ok(Progress::Lost(why)) => {
                 let restored = installing.restored.take();
@@ -364,7 +367,7 @@ impl ApplyShell {
                         replica.phase = Phase::Installing(Box::new(installing));
                     }
                     None => {
-                        self.lack(group, replica, None, "the engine lost it, and its file is gone")
+                        self.lack(group, replica, None, "the engine lost it, and its file is gone");
                     }
                 }
             }
