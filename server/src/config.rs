@@ -63,6 +63,8 @@ pub struct NodeConfig {
     pub log_segment: ByteSize,
     /// Free disk space below which writes are refused.
     pub min_free: ByteSize,
+    /// How fast snapshots leave the node, all together: so much in a second.
+    pub snapshot_rate: ByteSize,
     /// How strong reads are served.
     pub reads: ReadMode,
     /// Whether listening beyond loopback is allowed although nothing is protected.
@@ -106,6 +108,7 @@ impl Default for NodeConfig {
             log_budget: ByteSize::mib(1024),
             log_segment: ByteSize::mib(64),
             min_free: ByteSize::mib(256),
+            snapshot_rate: ByteSize::mib(64),
             reads: ReadMode::Lease,
             insecure: false,
             tls: None,

@@ -156,8 +156,3 @@ impl Replicas {
         running.values().filter(leads).count()
     }
 }
-
-/// A snapshot for a follower did not arrive.
-pub(crate) const fn snapshot_failed(group: GroupId, to: stator_consensus::ReplicaId) -> HostEvent {
-    Event::SnapshotSent { group, to, arrived: false }
-}

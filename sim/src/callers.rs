@@ -461,8 +461,9 @@ impl World {
                 return self.finish(caller, call, End::Unknown);
             }
             Reply::Refused(refusal) => return self.go_elsewhere(call, group, refusal),
-            Reply::Found(found) => content_of(found.as_ref())
-                .map(|content| vec![crate::history::Output::Now(content)]),
+            Reply::Found(found) => {
+                content_of(found.as_ref()).map(|content| vec![crate::history::Output::Now(content)])
+            }
             Reply::Outcome(outcome) => {
                 let outputs = of.parts.iter().zip(each(outcome));
                 outputs.map(|(part, outcome)| output_of(part.input, outcome)).collect()

@@ -11,7 +11,9 @@ fn main() -> ExitCode {
     match Arguments::read(std::env::args().skip(1)) {
         Ok(arguments) => arguments.run(),
         Err(what) => {
-            println!("{what}\nusage: stator-sim --seeds COUNT [--from SEED] | --seed SEED [--trace]");
+            println!(
+                "{what}\nusage: stator-sim --seeds COUNT [--from SEED] | --seed SEED [--trace]"
+            );
             ExitCode::FAILURE
         }
     }
@@ -77,7 +79,9 @@ impl Arguments {
             reached.merge(&outcome.reached);
             if let Some(failure) = outcome.failure {
                 failed += 1;
-                println!("seed {seed} FAILED {failure}\n  cargo run -p stator-sim -- --seed {seed} --trace");
+                println!(
+                    "seed {seed} FAILED {failure}\n  cargo run -p stator-sim -- --seed {seed} --trace"
+                );
             }
         }
         println!("{reached}");

@@ -52,8 +52,7 @@ impl World {
                 };
                 sending.frames.push(footer);
                 let (index, term) = (header.mark.index, header.mark.term);
-                let event =
-                    Event::SnapshotPrepared { group, index, term, header: header.encode() };
+                let event = Event::SnapshotPrepared { group, index, term, header: header.encode() };
                 self.tell(node, event);
             }
             // The data were replaced meanwhile.
@@ -156,12 +155,8 @@ impl World {
                 let Some((_, frames)) = frames else {
                     return self.fail(format!("node {node} has lost a snapshot: {error}"));
                 };
-                let again = Installing {
-                    group,
-                    frames: frames.into(),
-                    begun: false,
-                    cleared: false,
-                };
+                let again =
+                    Installing { group, frames: frames.into(), begun: false, cleared: false };
                 if let Some(process) = &mut self.nodes[node].process {
                     process.installing = Some(again);
                 }
@@ -182,7 +177,6 @@ impl World {
             }
         }
     }
-
 }
 
 /// A snapshot that the log was reset to, and that the engine does not hold, or no longer, is installed from its file. Gives the

@@ -283,7 +283,8 @@ impl World {
     /// Leases and leaders, after something happened.
     pub(crate) fn check_leases(&mut self) {
         for group in groups() {
-            let mut stands = [leases::Stand { node: 0, leads: None, leased: false, term: 0 }; NODES];
+            let mut stands =
+                [leases::Stand { node: 0, leads: None, leased: false, term: 0 }; NODES];
             for (at, node) in self.nodes.iter().enumerate() {
                 stands[at].node = at;
                 let Some(process) = &node.process else { continue };

@@ -40,7 +40,7 @@ Exit codes: 0 done, 1 refused, 2 the command or a setting is wrong, 3 no node ca
 
 /// A replicated, partitioned key-value database modelled on DynamoDB
 #[derive(Debug, Parser)]
-#[command(name = "stator", version = env!("STATOR_VERSION"), propagate_version = true, after_help = AFTER_HELP)]
+#[command(name = "stator", version = env!("STATOR_VERSION"), after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -162,9 +162,11 @@ impl Peer for PeerDoor {
 
     async fn send_snapshot(
         &self,
-        _request: tonic::Request<Streaming<wire::SnapshotFrame>>,
+        request: tonic::Request<Streaming<wire::SnapshotFrame>>,
     ) -> Result<Response<wire::SnapshotReceipt>, Status> {
-        Err(Status::unimplemented("snapshots are not taken yet"))
+        crate::snapshots::receive::receive(&self.node, request.into_inner())
+            .await
+            .map(Response::new)
     }
 }
 

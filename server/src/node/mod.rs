@@ -39,6 +39,7 @@ use crate::replicas::Replicas;
 use crate::serve::CallContext;
 use crate::shell::HostMailbox;
 use crate::shell::apply::ApplyMailbox;
+use crate::snapshots::files::SnapshotFiles;
 use crate::tables::{Table, Tables};
 use crate::telemetry::{RequestIds, SlowLog};
 
@@ -70,6 +71,10 @@ pub(crate) struct Inner {
     pub(crate) pool: Arc<Semaphore>,
     /// Whether there is room for writes.
     pub(crate) room: room::Room,
+    /// Snapshots that have come, where any can.
+    pub(crate) snapshots: Option<Arc<SnapshotFiles>>,
+    /// Streams that bring snapshots.
+    pub(crate) incoming_snapshots: Semaphore,
     catalog: Arc<Table>,
     hosts: Vec<HostMailbox>,
     appliers: Vec<ApplyMailbox>,
@@ -187,6 +192,11 @@ impl Inner {
         // Multiplied by a large odd number, so that the groups of one table spread.
         let mixed = group.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         usize::try_from(mixed).unwrap_or(0) % self.hosts.len()
+    }
+
+    /// The thread that applies a group's entries.
+    pub(crate) fn applier_of(&self, group: GroupId) -> ApplyMailbox {
+        self.appliers[self.host_of(group)].clone()
     }
 
     /// A replica stops on a fault that was found outside its host.

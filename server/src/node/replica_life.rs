@@ -112,14 +112,31 @@ impl Inner {
             applied,
             view: view.clone(),
         });
-        self.hosts[index].push(Event::Start(Box::new(StartGroup {
+        let start = StartGroup {
             spec: group_spec,
             recovered,
             fresh,
             evaluator: PartitionEvaluator::new(self.engine.clone(), spec),
             view,
-        })));
+        };
+        self.start_group(index, group, start);
         Ok(())
+    }
+
+    /// Starts a replica's group. If its log begins behind a snapshot that the engine does not hold, that is installed first, as
+    /// it would have been without the crash (R18); a replica whose snapshot is gone starts without data, and asks for another.
+    fn start_group(&self, index: usize, group: GroupId, mut start: StartGroup<PartitionEvaluator>) {
+        let host = self.hosts[index].clone();
+        let mark = start.recovered.mark;
+        if start.recovered.applied.0 >= mark.0 {
+            host.push(Event::Start(Box::new(start)));
+            return;
+        }
+        let done = move |restored: Option<(u64, u64)>| {
+            start.recovered.applied = restored.unwrap_or(start.recovered.applied);
+            host.push(Event::Start(Box::new(start)));
+        };
+        self.appliers[index].0.push(ApplyEvent::Restore { group, mark, done: Box::new(done) });
     }
 
     /// Removes a replica from here for good, whether it runs, has failed, or was never made: it is never made again. Once this has
@@ -141,6 +158,9 @@ impl Inner {
             }),
         });
         gone.await.map_err(|_| "the node is stopping")?;
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.forget(group);
+        }
         let engine = self.engine.clone();
         let deleted = tokio::task::spawn_blocking(move || {
             let spec = match running {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use stator_consensus::{Event, GroupId, NodeId};
+use stator_consensus::{Event, GroupId, NodeId, ReplicaId};
 use stator_storage::partition::PartitionSpec;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -20,11 +20,13 @@ use crate::dir::{DataDir, Mode};
 use crate::mailbox::mailbox;
 use crate::metrics::Metrics;
 use crate::peers::{Introduction, Peers};
-use crate::replicas::{Replicas, snapshot_failed};
+use crate::replicas::Replicas;
 use crate::shell::Fatal;
 use crate::shell::apply::{ApplyMailbox, ApplyShell};
-use crate::shell::flush::FlushShell;
+use crate::shell::flush::{FlushShell, Losses};
 use crate::shell::host::{HostShell, Outbound};
+use crate::snapshots;
+use crate::snapshots::files::SnapshotFiles;
 use crate::tables::{Table, Tables};
 use crate::telemetry::{RequestIds, SlowLog};
 
@@ -139,13 +141,19 @@ impl Node {
         let metrics = Arc::new(Metrics::new(1, clock.wall_ms()));
         let fatal = Arc::new(watch::channel(None).0);
         let failed = Arc::new(AtomicBool::new(false));
+        let (orders, snapshot_orders) = tokio::sync::mpsc::unbounded_channel();
+        let snapshots = stores.snapshots.map(Arc::new);
+        if let Some(snapshots) = &snapshots {
+            snapshots.retain(|group| census.start.iter().any(|found| found.spec.group == group));
+        }
+        let losses = Arc::new(Losses::default());
         let peers = sockets.is_some().then(|| {
-            let (on_drop, on_snapshot) = (replicas.clone(), replicas.clone());
+            let on_drop = replicas.clone();
             Peers::new(
                 Introduction { node: standing.own, incarnation },
                 standing.cluster_id.clone(),
                 Box::new(move |node| on_drop.tell_hosts(|| Event::Unreachable(node))),
-                Box::new(move |group, to| on_snapshot.tell(group, snapshot_failed(group, to))),
+                orders,
                 tokio::runtime::Handle::current(),
             )
         });
@@ -158,6 +166,8 @@ impl Node {
             replicas: &replicas,
             metrics: &metrics,
             clock: &clock,
+            snapshots: &snapshots,
+            losses: &losses,
             fatal: &fatal,
             failed: &failed,
             outbound: match &peers {
@@ -174,6 +184,8 @@ impl Node {
             log: stores.log.clone(),
             replicas: replicas.clone(),
             metrics: metrics.clone(),
+            snapshots: snapshots.clone(),
+            losses,
             stop,
         };
         threads.push(flush.spawn().map_err(refused)?);
@@ -196,6 +208,8 @@ impl Node {
             metrics,
             peers,
             controller: Notify::new(),
+            snapshots,
+            incoming_snapshots: Semaphore::new(snapshots::receive::STREAMS_MAX),
             catalog: Arc::new(Table::catalog(&catalog)),
             hosts,
             appliers,
@@ -235,6 +249,7 @@ impl Node {
         if let Some(sockets) = sockets {
             node.open_doors(sockets)?;
         }
+        node.until_stopped(snapshots::send::run(inner.clone(), snapshot_orders));
         node.until_stopped(membership::run(inner.clone()));
         if inner.peers.is_some() {
             node.until_stopped(balance::run(inner.clone()));
@@ -300,6 +315,8 @@ struct Shells<'a> {
     replicas: &'a Arc<Replicas>,
     metrics: &'a Arc<Metrics>,
     clock: &'a Arc<dyn Clock>,
+    snapshots: &'a Option<Arc<SnapshotFiles>>,
+    losses: &'a Arc<Losses>,
     fatal: &'a Arc<watch::Sender<Option<String>>>,
     failed: &'a Arc<AtomicBool>,
     outbound: Arc<dyn Outbound>,
@@ -344,6 +361,9 @@ impl Shells<'_> {
             log: self.log.clone(),
             replicas: self.replicas.clone(),
             fatal,
+            metrics: self.metrics.clone(),
+            snapshots: self.snapshots.clone(),
+            losses: self.losses.clone(),
         };
         threads.push(host_shell.spawn(number)?);
         threads.push(apply_shell.spawn(number)?);
@@ -360,7 +380,8 @@ impl Outbound for Nobody {
     fn send(&self, _: NodeId, _: stator_consensus::PeerMessage) {}
     fn ping(&self, _: NodeId) {}
     fn send_snapshot(&self, _: NodeId, _: stator_consensus::PeerMessage) {}
-    fn snapshot_wanted(&self, _: GroupId) {}
+    fn snapshot_wanted(&self, _: GroupId, _: ReplicaId) {}
+    fn snapshot_over(&self, _: GroupId) {}
 }
 
 impl Inner {
@@ -378,6 +399,11 @@ impl Inner {
     /// An id for a cluster that has none.
     pub(crate) fn new_cluster_id(&self) -> String {
         format!("{:016x}", entropy() ^ self.incarnation)
+    }
+
+    /// An id for a snapshot that no other has.
+    pub(crate) fn new_snapshot_id(&self) -> u64 {
+        entropy()
     }
 
     /// The node cannot go on.

@@ -20,6 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use self::queue::Queue;
 use crate::shell::host::Outbound;
+use crate::snapshots::send::{Order, Orders};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -63,8 +64,8 @@ pub(crate) struct Peers {
     expected: RwLock<BTreeMap<NodeId, u64>>,
     /// Tells the hosts that messages to a node were dropped.
     unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
-    /// Tells the hosts that a snapshot did not arrive.
-    snapshots: Box<dyn Fn(GroupId, ReplicaId) + Send + Sync>,
+    /// The transfers of snapshots.
+    snapshots: Orders,
     runtime: tokio::runtime::Handle,
 }
 
@@ -89,7 +90,7 @@ impl Peers {
         own: Introduction,
         cluster_id: Option<String>,
         unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
-        snapshots: Box<dyn Fn(GroupId, ReplicaId) + Send + Sync>,
+        snapshots: Orders,
         runtime: tokio::runtime::Handle,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -328,15 +329,18 @@ impl Outbound for Peers {
         }
     }
 
-    fn send_snapshot(&self, _node: NodeId, message: PeerMessage) {
-        (self.snapshots)(message.group, message.to);
+    // Nobody takes orders any more once the node is stopping.
+
+    fn send_snapshot(&self, node: NodeId, message: PeerMessage) {
+        let _ = self.snapshots.send(Order::Announced { node, message });
     }
 
-    fn snapshot_wanted(&self, group: GroupId) {
-        tracing::warn!(
-            group = group.0,
-            "a follower needs a snapshot, and snapshots are not sent yet"
-        );
+    fn snapshot_wanted(&self, group: GroupId, to: ReplicaId) {
+        let _ = self.snapshots.send(Order::Wanted { group, to });
+    }
+
+    fn snapshot_over(&self, group: GroupId) {
+        let _ = self.snapshots.send(Order::Over { group });
     }
 }
 

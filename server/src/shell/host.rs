@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use stator_consensus::{Class, Config, Effects, Event, Host, LogReader, NodeId, PeerMessage};
+use stator_consensus::{
+    Class, Config, Effects, Event, Host, LogReader, NodeId, PeerMessage, ReplicaId,
+};
 use stator_storage::Error;
 use stator_storage::log::{Log, LogEntry, Record};
 use stator_storage::machine::GroupId;
@@ -32,7 +34,9 @@ pub(crate) trait Outbound: Send + Sync + 'static {
     /// Sends a snapshot's chunks, and behind them the message that announces it.
     fn send_snapshot(&self, node: NodeId, message: PeerMessage);
     /// A group's follower needs a snapshot.
-    fn snapshot_wanted(&self, group: GroupId);
+    fn snapshot_wanted(&self, group: GroupId, to: ReplicaId);
+    /// The snapshot that a group wanted is given up.
+    fn snapshot_over(&self, group: GroupId);
 }
 
 /// What a host's thread works with.
@@ -137,8 +141,12 @@ impl HostShell {
         for node in effects.ping {
             self.outbound.ping(node);
         }
-        for (group, _) in effects.snapshots_wanted {
-            self.outbound.snapshot_wanted(group);
+        // In this order: the next one may be wanted in the turn that gives one up.
+        for group in effects.snapshots_over {
+            self.outbound.snapshot_over(group);
+        }
+        for (group, to) in effects.snapshots_wanted {
+            self.outbound.snapshot_wanted(group, to);
         }
         for (group, reason) in effects.faults {
             self.replicas.failed(group, reason);

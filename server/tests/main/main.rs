@@ -1,5 +1,6 @@
 //! Nodes of one process, over real sockets and real files.
 
+mod catch_up;
 mod cluster;
 mod founding;
 mod tables;
