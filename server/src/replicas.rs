@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use stator_consensus::{Event, GroupId, GroupStatus, ReplicaView};
+use stator_consensus::{GroupId, GroupStatus, ReplicaView};
 use stator_storage::partition::{DataGeneration, PartitionSpec};
 
 use crate::shell::{HostEvent, HostMailbox};
