@@ -3,6 +3,8 @@
 //! Programs run with free ports and directories of their own, everything waits for a sign and for a bounded time, and only
 //! processes that a test started are ended.
 
+#[cfg(feature = "server")]
+mod api;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use stator_consensus::{Event, GroupId, NodeId, ReplicaId};
@@ -21,6 +21,7 @@ use crate::mailbox::mailbox;
 use crate::metrics::Metrics;
 use crate::peers::{Introduction, Peers};
 use crate::replicas::Replicas;
+use crate::shell::Fatal;
 use crate::shell::apply::{ApplyMailbox, ApplyShell};
 use crate::shell::flush::{FlushShell, Losses};
 use crate::shell::host::{HostShell, Outbound};
@@ -139,6 +140,7 @@ impl Node {
         let replicas = Arc::new(Replicas::default());
         let metrics = Arc::new(Metrics::new(1, clock.wall_ms()));
         let fatal = Arc::new(watch::channel(None).0);
+        let failed = Arc::new(AtomicBool::new(false));
         let (orders, snapshot_orders) = tokio::sync::mpsc::unbounded_channel();
         let snapshots = stores.snapshots.map(Arc::new);
         if let Some(snapshots) = &snapshots {
@@ -167,6 +169,7 @@ impl Node {
             snapshots: &snapshots,
             losses: &losses,
             fatal: &fatal,
+            failed: &failed,
             outbound: match &peers {
                 Some(peers) => peers.clone(),
                 None => Arc::new(Nobody),
@@ -222,6 +225,7 @@ impl Node {
                 config.memory_plan().in_flight_requests,
             ),
             fatal,
+            failed,
             stop: watch::channel(false).0,
             _scratch: stores.scratch,
             dir,
@@ -241,16 +245,28 @@ impl Node {
             }
         }
         begin(&inner, census).await.map_err(refused)?;
+        membership::recall(&inner).map_err(refused)?;
         if let Some(sockets) = sockets {
             node.open_doors(sockets)?;
         }
-        node.tasks.push(tokio::spawn(snapshots::send::run(inner.clone(), snapshot_orders)));
-        node.tasks.push(tokio::spawn(membership::run(inner.clone())));
+        node.until_stopped(snapshots::send::run(inner.clone(), snapshot_orders));
+        node.until_stopped(membership::run(inner.clone()));
         if inner.peers.is_some() {
-            node.tasks.push(tokio::spawn(balance::run(inner.clone())));
+            node.until_stopped(balance::run(inner.clone()));
         }
-        node.tasks.push(tokio::spawn(crate::catalog::controller::run(inner)));
+        node.until_stopped(crate::catalog::controller::run(inner));
         Ok(node)
+    }
+
+    /// Starts a task that is ended, wherever it is, when the node stops.
+    fn until_stopped(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        let inner = self.inner.clone();
+        self.tasks.push(tokio::spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = inner.stopping() => {}
+            }
+        }));
     }
 
     fn open_doors(&mut self, sockets: Sockets) -> Result<(), StartError> {
@@ -268,10 +284,10 @@ impl Node {
 /// Starts the replicas that were found, goes on deleting what was being deleted, and begins the catalog where it belongs.
 async fn begin(inner: &Inner, census: Census) -> Result<(), String> {
     for group in census.removed {
-        inner.replicas.note_removed(group);
+        inner.replicas.note_gone(group);
     }
     for spec in census.delete {
-        inner.replicas.note_removed(spec.group);
+        inner.replicas.note_gone(spec.group);
         inner.delete_in_background(spec);
     }
     for found in census.start {
@@ -302,6 +318,7 @@ struct Shells<'a> {
     snapshots: &'a Option<Arc<SnapshotFiles>>,
     losses: &'a Arc<Losses>,
     fatal: &'a Arc<watch::Sender<Option<String>>>,
+    failed: &'a Arc<AtomicBool>,
     outbound: Arc<dyn Outbound>,
 }
 
@@ -317,7 +334,13 @@ impl Shells<'_> {
         let (host, host_inbox) = mailbox(HOST_WAITING_MAX);
         let (apply, apply_inbox) = mailbox(usize::MAX);
         let apply = ApplyMailbox(apply);
-        let fatal = self.fatal.clone();
+        let (fatal, failed) = (self.fatal.clone(), self.failed.clone());
+        let fatal: Fatal = Arc::new(move |why| {
+            if !failed.swap(true, Ordering::Release) {
+                tracing::error!(why, "the node cannot go on");
+                fatal.send_replace(Some(why));
+            }
+        });
         let host_shell = HostShell {
             config: self.config.consensus(),
             mailbox: host.clone(),
@@ -329,10 +352,7 @@ impl Shells<'_> {
             replicas: self.replicas.clone(),
             metrics: self.metrics.clone(),
             stalled: std::collections::VecDeque::new(),
-            fatal: Arc::new(move |why| {
-                tracing::error!(why, "the node cannot go on");
-                fatal.send_replace(Some(why));
-            }),
+            fatal: fatal.clone(),
         };
         let apply_shell = ApplyShell {
             inbox: apply_inbox,
@@ -340,6 +360,7 @@ impl Shells<'_> {
             engine: self.engine.clone(),
             log: self.log.clone(),
             replicas: self.replicas.clone(),
+            fatal,
             metrics: self.metrics.clone(),
             snapshots: self.snapshots.clone(),
             losses: self.losses.clone(),
@@ -387,8 +408,10 @@ impl Inner {
 
     /// The node cannot go on.
     pub(crate) fn fail(&self, why: &str) {
-        tracing::error!(why, "the node cannot go on");
-        self.fatal.send_replace(Some(why.to_owned()));
+        if !self.failed.swap(true, Ordering::Release) {
+            tracing::error!(why, "the node cannot go on");
+            self.fatal.send_replace(Some(why.to_owned()));
+        }
     }
 
     /// The region that is written into stamps: none while a cluster is alone.

@@ -2,7 +2,7 @@
 //! asked again.
 
 use std::collections::BTreeMap;
-use std::future::ready;
+use std::sync::Arc;
 
 use futures::future::join_all;
 use stator_model::api::{
@@ -14,6 +14,7 @@ use stator_model::limits::BATCH_BYTES_MAX;
 use stator_model::read::PreparedGets;
 use stator_model::write::{PreparedWrite, prepare_batch};
 use stator_model::{EncodedItem, Error, ErrorKind, Result};
+use stator_storage::partition::read::ReadError;
 use stator_storage::partition::{PartitionOutcome, PartitionRequest, get};
 
 use super::CallContext;
@@ -23,6 +24,9 @@ use super::route::{Attempt, Attempts, Way};
 use crate::catalog::records::PartitionRecord;
 use crate::node::Inner;
 use crate::tables::Table;
+
+/// How many items of a batch are read on the caller's own task.
+const INLINE_MAX: usize = 8;
 
 impl Inner {
     /// Reads items by key.
@@ -101,18 +105,21 @@ impl Inner {
         cx: &CallContext,
     ) -> Result<(Vec<EncodedItem>, Vec<stator_model::Item>)> {
         let freshness = Freshness::of(share.consistent_read);
-        let prepared = share.prepare(table.schema())?;
+        let prepared = Arc::new(share.prepare(table.schema())?);
         let mut attempts = Attempts::new(cx);
         loop {
             let attempt = match self.way_to_read(&mut attempts, partition, freshness) {
                 Way::Here(replica) => {
-                    let engine = self.engine.as_ref();
-                    self.read_here(&replica, freshness, cx, || {
-                        let gets = prepared.keys.iter().map(|key| get(engine, &replica.spec, key));
-                        ready(gets.collect::<Result<Vec<_>, _>>())
-                    })
-                    .await
-                    .then(|found| fitting(&prepared, share, found))
+                    let found = self.read_here(&replica, freshness, cx, || {
+                        let (engine, spec) = (self.engine.clone(), replica.spec.clone());
+                        let prepared = prepared.clone();
+                        let gets = move || {
+                            let keys = prepared.keys.iter();
+                            keys.map(|key| get(engine.as_ref(), &spec, key)).collect()
+                        };
+                        self.read_many(share.keys.len(), gets, cx)
+                    });
+                    found.await.then(|found| fitting(&prepared, share, found))
                 }
                 Way::There(node) => {
                     let part =
@@ -132,6 +139,16 @@ impl Inner {
                 return Ok(read);
             }
         }
+    }
+
+    /// A few items are read at once, as single ones are; many on the threads for long reads.
+    async fn read_many<T: Send + 'static>(
+        &self,
+        count: usize,
+        read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+        cx: &CallContext,
+    ) -> Result<T, ReadError> {
+        if count <= INLINE_MAX { read() } else { self.pooled(cx, read).await }
     }
 
     /// Puts and deletes items.
@@ -156,6 +173,13 @@ impl Inner {
             self.write_share(name, table, &table.partitions()[*index], writes, cx)
         });
         let results = join_all(writes).await;
+        // An error of one share answers for all: nothing was applied only if that is so of each.
+        let is_undone = |result: &Result<Vec<WriteRequest>>, share: usize| match result {
+            Ok(left) => left.len() == share,
+            Err(error) => error.applied() == Applied::No,
+        };
+        let none_applied =
+            results.iter().zip(&shares).all(|(r, share)| is_undone(r, share.3.len()));
         let mut answer = BatchWriteItemAnswer::default();
         let (mut failure, mut done) = (None, 0);
         for ((name, _, _, writes), result) in shares.into_iter().zip(results) {
@@ -169,6 +193,7 @@ impl Inner {
                     failure.get_or_insert(error);
                     writes
                 }
+                Err(error) if none_applied => return Err(error),
                 Err(error) => return Err(error.with_applied(Applied::Unknown)),
             };
             if !left.is_empty() {
@@ -240,15 +265,21 @@ fn fitting(
     Ok((items, left))
 }
 
-/// The outcomes of a share: puts and deletes without conditions either all are done or meet an error.
+/// The outcomes of a share: puts and deletes without conditions either all are done or meet an error. What met one after others
+/// were done is not sent again: the caller is told that some may have been applied.
 fn all_done(outcomes: Vec<stator_storage::partition::WriteOutcome>) -> Attempt<Vec<WriteRequest>> {
-    for outcome in outcomes {
-        match write_outcome(outcome) {
-            Attempt::Done(Ok(_)) => {}
-            other => return other.then(|_| Ok(Vec::new())),
+    let any_done = outcomes.iter().any(std::result::Result::is_ok);
+    let failed = outcomes.into_iter().find(std::result::Result::is_err).map(write_outcome);
+    match failed {
+        None | Some(Attempt::Done(Ok(_))) => Attempt::Done(Ok(Vec::new())),
+        Some(Attempt::Done(Err(error))) if any_done => {
+            Attempt::Done(Err(error.with_applied(Applied::Unknown)))
         }
+        Some(_) if any_done => {
+            Attempt::Done(Err(Error::uncertain("some of the writes were done, and some were not")))
+        }
+        Some(failed) => failed.then(|_| Ok(Vec::new())),
     }
-    Attempt::Done(Ok(Vec::new()))
 }
 
 /// Whether the same request may succeed a little later.
@@ -261,3 +292,7 @@ fn is_passing(error: &Error) -> bool {
             | ErrorKind::DeadlineExceeded
     )
 }
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

@@ -25,8 +25,8 @@ use stator_storage::machine::{Applier, Committed, GroupId};
 use stator_storage::partition::PartitionApplier;
 use stator_storage::{Error, Result};
 
-use super::HostMailbox;
 use super::flush::Losses;
+use super::{Fatal, FatalOnPanic, HostMailbox};
 use crate::mailbox::{Drained, Inbox, Mailbox};
 use crate::metrics::{Metrics, SnapshotStep};
 use crate::replicas::Replicas;
@@ -40,6 +40,9 @@ const REPLAY_BYTES: u64 = 8 << 20;
 
 /// Told the index and term of the snapshot that a replica was brought to, or that there is none.
 pub(crate) type Restored = Box<dyn FnOnce(Option<(u64, u64)>) + Send>;
+
+/// Something to do with a replica's applier, if it is here.
+pub(crate) type Act = Box<dyn FnOnce(Option<&PartitionApplier>) + Send>;
 
 /// What the apply thread is told.
 pub(crate) enum ApplyEvent {
@@ -60,7 +63,7 @@ pub(crate) enum ApplyEvent {
     /// Something to do with a replica while nothing is being applied to it; with nothing, if it is not here.
     With {
         group: GroupId,
-        act: Box<dyn FnOnce(Option<&PartitionApplier>) + Send>,
+        act: Act,
     },
     Remove {
         group: GroupId,
@@ -118,6 +121,7 @@ pub(crate) struct ApplyShell {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) log: Arc<Log>,
     pub(crate) replicas: Arc<Replicas>,
+    pub(crate) fatal: Fatal,
     pub(crate) metrics: Arc<Metrics>,
     /// Snapshots that have come, where any can.
     pub(crate) snapshots: Option<Arc<SnapshotFiles>>,
@@ -133,6 +137,7 @@ impl ApplyShell {
     }
 
     fn run(mut self) {
+        let _guard = FatalOnPanic(self.fatal.clone());
         let mut replicas = All::new();
         let mut events = Vec::new();
         let mut is_installing = false;
@@ -268,7 +273,7 @@ impl ApplyShell {
         match installing.run.step(&mut replica.applier, &replica.view) {
             Ok(Progress::More) => {}
             Ok(Progress::Installed(mark)) => {
-                self.installed(replicas, group, (mark.index, mark.term))
+                self.installed(replicas, group, (mark.index, mark.term));
             }
             Ok(Progress::Lost(why)) => {
                 let restored = installing.restored.take();
@@ -362,7 +367,7 @@ impl ApplyShell {
                         replica.phase = Phase::Installing(Box::new(installing));
                     }
                     None => {
-                        self.lack(group, replica, None, "the engine lost it, and its file is gone")
+                        self.lack(group, replica, None, "the engine lost it, and its file is gone");
                     }
                 }
             }

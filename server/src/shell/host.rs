@@ -14,7 +14,7 @@ use stator_storage::machine::GroupId;
 use stator_storage::partition::PartitionEvaluator;
 
 use super::apply::ApplyMailbox;
-use super::{HostEvent, HostMailbox, Token};
+use super::{Fatal, FatalOnPanic, HostEvent, HostMailbox, Token};
 use crate::clock::Clock;
 use crate::mailbox::{Drained, Inbox};
 use crate::metrics::Metrics;
@@ -52,8 +52,8 @@ pub(crate) struct HostShell {
     pub(crate) metrics: Arc<Metrics>,
     /// Turns' records that the log has not taken yet, in order.
     pub(crate) stalled: VecDeque<(u64, Vec<Record>)>,
-    /// Called once, with the reason, when the log fails: the node cannot go on.
-    pub(crate) fatal: Arc<dyn Fn(String) + Send + Sync>,
+    /// Told when the log fails. The host's mailbox is closed then, and the thread ends: it drops, and so answers, all who wait.
+    pub(crate) fatal: Fatal,
 }
 
 /// The log as a host reads it.
@@ -77,6 +77,7 @@ impl HostShell {
     }
 
     fn run(mut self) {
+        let _guard = FatalOnPanic(self.fatal.clone());
         let tick_ns = u64::try_from(self.config.tick.as_nanos()).unwrap_or(u64::MAX);
         let mut host = Host::<PartitionEvaluator, Token>::new(
             self.config,
@@ -161,13 +162,18 @@ impl HostShell {
                 }
                 Err(Error::LogBusy(_)) => break,
                 Err(Error::LogFull(why)) => {
-                    tracing::warn!(why, "the log is full: writes wait until it has been truncated");
+                    if !self.replicas.log_stalled() {
+                        tracing::warn!(
+                            why,
+                            "the log is full: writes wait until it has been truncated"
+                        );
+                    }
                     self.truncate_first();
                     break;
                 }
                 Err(error) => {
                     self.stalled.clear();
-                    (self.fatal)(error.to_string());
+                    self.on_failure()(&error);
                 }
             }
         }
@@ -175,13 +181,22 @@ impl HostShell {
     }
 
     fn append(&self, turn: u64, records: &[Record]) -> stator_storage::Result<()> {
-        let (mailbox, fatal) = (self.mailbox.clone(), self.fatal.clone());
+        let (mailbox, failed) = (self.mailbox.clone(), self.on_failure());
         self.log.append(records, move |result| match result {
             Ok(()) => {
                 mailbox.push(Event::Persisted { turn });
             }
-            Err(error) => fatal(error.to_string()),
+            Err(error) => failed(&error),
         })
+    }
+
+    /// What is to be done when the log has failed, on whatever thread that is found.
+    fn on_failure(&self) -> impl Fn(&Error) + Send + 'static {
+        let (mailbox, fatal) = (self.mailbox.clone(), self.fatal.clone());
+        move |error| {
+            fatal(error.to_string());
+            mailbox.close();
+        }
     }
 
     /// Truncations go ahead of what waits: they speak of what is long synced, and are what makes room.
@@ -193,10 +208,10 @@ impl HostShell {
         if truncations.is_empty() {
             return;
         }
-        let fatal = self.fatal.clone();
+        let failed = self.on_failure();
         let appended = self.log.append(&truncations, move |result| {
             if let Err(error) = result {
-                fatal(error.to_string());
+                failed(&error);
             }
         });
         if appended.is_ok() {

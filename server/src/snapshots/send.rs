@@ -227,7 +227,7 @@ impl Transfer {
                 Ok(receipt) if receipt.complete => return Ok(()),
                 Ok(receipt) => next = receipt.next_chunk,
                 Err(why) => {
-                    tracing::debug!(group = self.group.0, why, "the receiver does not answer")
+                    tracing::debug!(group = self.group.0, why, "the receiver does not answer");
                 }
             }
             attempts = if next > before { 0 } else { attempts + 1 };

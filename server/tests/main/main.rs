@@ -4,3 +4,4 @@ mod catch_up;
 mod cluster;
 mod founding;
 mod hostile_snapshots;
+mod tables;
