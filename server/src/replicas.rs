@@ -1,6 +1,6 @@
 //! The replicas of a node: who holds what, and the ways to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -29,8 +29,8 @@ pub(crate) struct Replicas {
     running: RwLock<BTreeMap<GroupId, Arc<Replica>>>,
     /// Those that stopped on a fault, with the reason.
     failed: RwLock<BTreeMap<GroupId, String>>,
-    /// Those that were removed from this node, and are never to be made again (R8).
-    removed: RwLock<BTreeSet<GroupId>>,
+    /// Those that were removed from this node, and are never to be made again (R8); true once a crash does not bring them back.
+    removed: RwLock<BTreeMap<GroupId, bool>>,
     hosts: RwLock<Vec<HostMailbox>>,
     /// Whether a host waits for room in the log.
     log_stalled: AtomicBool,
@@ -39,13 +39,26 @@ pub(crate) struct Replicas {
 }
 
 impl Replicas {
-    /// A group was removed from this node for good.
+    /// A group is being removed from this node for good.
     pub(crate) fn note_removed(&self, group: GroupId) {
-        self.removed.write().unwrap_or_else(PoisonError::into_inner).insert(group);
+        let mut removed = self.removed.write().unwrap_or_else(PoisonError::into_inner);
+        removed.entry(group).or_insert(false);
+    }
+
+    /// A group is removed: a crash does not bring it back.
+    pub(crate) fn note_gone(&self, group: GroupId) {
+        self.removed.write().unwrap_or_else(PoisonError::into_inner).insert(group, true);
+        self.failed.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+        self.states.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
     }
 
     pub(crate) fn was_removed(&self, group: GroupId) -> bool {
-        self.removed.read().unwrap_or_else(PoisonError::into_inner).contains(&group)
+        self.removed.read().unwrap_or_else(PoisonError::into_inner).contains_key(&group)
+    }
+
+    pub(crate) fn is_gone(&self, group: GroupId) -> bool {
+        let removed = self.removed.read().unwrap_or_else(PoisonError::into_inner);
+        removed.get(&group).copied().unwrap_or(false)
     }
 
     pub(crate) fn insert(&self, replica: Arc<Replica>) {
@@ -75,12 +88,6 @@ impl Replicas {
     pub(crate) fn failures(&self) -> Vec<(GroupId, String)> {
         let failed = self.failed.read().unwrap_or_else(PoisonError::into_inner);
         failed.iter().map(|(group, reason)| (*group, reason.clone())).collect()
-    }
-
-    /// A replica that had failed was removed.
-    pub(crate) fn forget_failure(&self, group: GroupId) {
-        self.failed.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
-        self.states.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
     }
 
     pub(crate) fn has_failed(&self, group: GroupId) -> bool {

@@ -129,7 +129,8 @@ async fn ensure(node: &Inner, to: NodeId, table: &TableRecord, partitions: &[&Pa
 /// Whether every partition has a leader that takes requests.
 async fn all_served(node: &Inner, partitions: &[PartitionRecord]) -> bool {
     let nodes = by_node(partitions);
-    let statuses = nodes.keys().map(|at| node.replica_statuses(*at, CALL_TIMEOUT));
+    let groups: Vec<u64> = partitions.iter().map(|partition| partition.group.0).collect();
+    let statuses = nodes.keys().map(|at| node.replica_statuses(*at, &groups, CALL_TIMEOUT));
     let statuses = join_all(statuses).await.into_iter().flatten().flatten();
     let served: BTreeSet<GroupId> =
         statuses.filter(|status| status.serves).map(|status| GroupId(status.group)).collect();

@@ -61,6 +61,9 @@ impl Peer for PeerDoor {
                     () = node.stopping() => break,
                 };
                 let Ok(Some(frame)) = frame else { break };
+                if node.has_failed() {
+                    break;
+                }
                 let Some(wire::peer_frame::Frame::Batch(batch)) = frame.frame else { break };
                 node.replicas.tell_hosts(|| Event::Ping(from));
                 for message in batch.messages {
@@ -91,6 +94,9 @@ impl Peer for PeerDoor {
         &self,
         request: tonic::Request<wire::EnsureReplicaRequest>,
     ) -> Result<Response<wire::EnsureReplicaResponse>, Status> {
+        if self.node.has_failed() {
+            return Err(Status::unavailable("this node has failed"));
+        }
         let spec = request.into_inner().spec.unwrap_or_default();
         let (table, partition) = from_replica_spec(spec).map_err(Status::invalid_argument)?;
         if partition.group == crate::catalog::records::CATALOG_GROUP
@@ -150,10 +156,7 @@ impl Peer for PeerDoor {
             return Err(Status::unavailable("this node is stopping"));
         }
         let wanted = request.into_inner().groups;
-        let mut groups = self.node.own_statuses();
-        if !wanted.is_empty() {
-            groups.retain(|status| wanted.contains(&status.group));
-        }
+        let groups = self.node.own_statuses(&wanted);
         Ok(Response::new(wire::ReplicaStatusResponse { node_id: self.node.id().0, groups }))
     }
 

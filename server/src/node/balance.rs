@@ -51,7 +51,7 @@ fn home(node: &Inner, replica: &Replica) -> Option<(NodeId, ReplicaId)> {
 /// The first-ranked replica, if it is up and close behind.
 async fn heir(node: &Inner, replica: &Replica) -> Option<ReplicaId> {
     let (at, heir) = home(node, replica)?;
-    let statuses = node.replica_statuses(at, ASK_TIMEOUT).await.ok()?;
+    let statuses = node.replica_statuses(at, &[replica.spec.group.0], ASK_TIMEOUT).await.ok()?;
     let own = statuses.iter().find(|status| status.group == replica.spec.group.0)?;
     let follows =
         own.role() == ReplicaRole::Follower && own.leader_replica_id == Some(replica.spec.replica);

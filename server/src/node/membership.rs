@@ -30,12 +30,7 @@ const FAILED_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn run(node: Arc<Inner>) {
     loop {
         let cx = node.own_context(ROUND_TIMEOUT);
-        // A round that waits for nodes that stop as well must not keep this one.
-        let round = tokio::select! {
-            round = round(&node, &cx) => round,
-            () = node.stopping() => return,
-        };
-        let pause = match round {
+        let pause = match round(&node, &cx).await {
             Ok(()) => {
                 node.joined.store(true, Ordering::Release);
                 ROUND_PAUSE

@@ -161,13 +161,18 @@ impl Inner {
     /// # Errors
     /// `ThrottlingException`, at once, if as much is being worked on as may be; a node that has failed takes nothing at all.
     pub(crate) fn admit(&self, request: &Request) -> Result<intake::Leave> {
-        if self.failed.load(Ordering::Relaxed) {
+        if self.has_failed() {
             return Err(crate::serve::unavailable("the node has failed and cannot go on"));
         }
         self.intake.admit(request).ok_or_else(|| {
             self.metrics.throttled();
             crate::serve::throttled()
         })
+    }
+
+    /// Whether the node has failed and cannot go on: it takes nothing any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Whether the node is on its way out: it hands its leaderships over, and takes none.

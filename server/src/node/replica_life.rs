@@ -143,6 +143,9 @@ impl Inner {
     /// answered, a crash does not bring it back. An attempt that was cut short is finished by the next one.
     pub(crate) async fn remove_replica(&self, group: GroupId) -> Result<(), String> {
         let _one_at_a_time = self.life.lock().await;
+        if self.replicas.is_gone(group) {
+            return Ok(());
+        }
         self.replicas.note_removed(group);
         let running = self.replicas.remove(group);
         let index = self.host_of(group);
@@ -180,7 +183,7 @@ impl Inner {
         if let Some(spec) = left.map_err(|error| error.to_string())? {
             self.delete_in_background(spec);
         }
-        self.replicas.forget_failure(group);
+        self.replicas.note_gone(group);
         Ok(())
     }
 
@@ -222,3 +225,7 @@ fn group_spec(spec: &PartitionSpec) -> GroupSpec {
         .map(|member| Member { replica: ReplicaId(member.replica), node: NodeId(member.node) });
     GroupSpec { group: spec.group, replica: ReplicaId(spec.replica), members: members.collect() }
 }
+
+#[cfg(test)]
+#[path = "replica_life_tests.rs"]
+mod tests;

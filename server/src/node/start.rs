@@ -284,10 +284,10 @@ impl Node {
 /// Starts the replicas that were found, goes on deleting what was being deleted, and begins the catalog where it belongs.
 async fn begin(inner: &Inner, census: Census) -> Result<(), String> {
     for group in census.removed {
-        inner.replicas.note_removed(group);
+        inner.replicas.note_gone(group);
     }
     for spec in census.delete {
-        inner.replicas.note_removed(spec.group);
+        inner.replicas.note_gone(spec.group);
         inner.delete_in_background(spec);
     }
     for found in census.start {

@@ -351,7 +351,8 @@ mod tests {
     fn peers() -> Arc<Peers> {
         let own = Introduction { node: NodeId(1), incarnation: 11 };
         let runtime = tokio::runtime::Handle::current();
-        Peers::new(own, None, Box::new(|_| {}), Box::new(|_, _| {}), runtime)
+        let (orders, _) = tokio::sync::mpsc::unbounded_channel();
+        Peers::new(own, None, Box::new(|_| {}), orders, runtime)
     }
 
     fn hello(node_id: u64, incarnation: u64, cluster_id: &str) -> wire::Hello {

@@ -21,6 +21,8 @@ use crate::tables::{Known, Table};
 /// The pause before a partition without a leader is looked at again: the first, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// How long another node may take to answer a GetItem before somebody else is asked.
+const GET_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the catalog may take to tell whether a table is still what it was.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -260,7 +262,11 @@ impl Inner {
     ) -> Attempt<Answer> {
         let Some(peers) = &self.peers else { return Attempt::NotHere(None) };
         let effect = Effect::of(&request);
-        let left = cx.left(self.clock.monotonic_ns());
+        let mut left = cx.left(self.clock.monotonic_ns());
+        if matches!(request, Request::GetItem(_)) {
+            // A node that is paused answers nothing and refuses nothing; by then another one leads.
+            left = left.min(GET_PATIENCE);
+        }
         if left.is_zero() {
             let what = "The time given for the request is over";
             return Attempt::Done(Err(Error::new(ErrorKind::DeadlineExceeded, what)));

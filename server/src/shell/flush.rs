@@ -89,7 +89,7 @@ impl FlushShell {
                 flushed = applied;
             }
             if let Some(snapshots) = &self.snapshots {
-                snapshots.flushed(&flushed);
+                snapshots.flushed(&flushed, |group| Some(self.log.mark(group)?.index));
             }
             for pressure in self.log.pressure() {
                 let (group, index) = (pressure.group, pressure.truncate_to);

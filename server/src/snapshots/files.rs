@@ -77,7 +77,7 @@ pub(crate) struct SnapshotFiles {
 
 enum Held {
     Part { part: Arc<Mutex<Part>>, touched: Instant },
-    Whole { mark: (u64, u64) },
+    Whole { mark: (u64, u64), since: Instant },
 }
 
 /// A snapshot that is not whole yet.
@@ -146,12 +146,21 @@ impl SnapshotFiles {
         self.discard_if(|name, _| name.group == group);
     }
 
-    /// The engine has been flushed since the replicas had applied so much: what ends there or before is needed no more. And
-    /// what nobody brings to an end goes, too.
-    pub(crate) fn flushed(&self, applied: &[(GroupId, u64)]) {
+    /// The engine has been flushed since the replicas had applied so much: what ends there or before is needed no more. After a
+    /// while the rest goes, too: what nobody brings to an end, and what is whole and not accepted; `accepted` says where a
+    /// group's log begins.
+    pub(crate) fn flushed(
+        &self,
+        applied: &[(GroupId, u64)],
+        accepted: impl Fn(GroupId) -> Option<u64>,
+    ) {
         let applied: BTreeMap<GroupId, u64> = applied.iter().copied().collect();
         self.discard_if(|name, held| match held {
-            Held::Whole { mark } => applied.get(&name.group).is_some_and(|index| *index >= mark.0),
+            Held::Whole { mark: (mark, _), since } => {
+                applied.get(&name.group).is_some_and(|index| index >= mark)
+                    || since.elapsed() >= IDLE_MAX
+                        && accepted(name.group).is_none_or(|accepted| accepted < *mark)
+            }
             Held::Part { touched, .. } => touched.elapsed() >= IDLE_MAX,
         });
     }
@@ -197,7 +206,9 @@ impl SnapshotFiles {
         let part = {
             let mut held = self.held();
             match held.get_mut(&name) {
-                Some(Held::Whole { mark }) if *mark == announced.mark => return Ok(Begun::Whole),
+                Some(Held::Whole { mark, .. }) if *mark == announced.mark => {
+                    return Ok(Begun::Whole);
+                }
                 Some(Held::Whole { .. }) => {
                     return Err(Rejected::Wrong("it has another mark".into()));
                 }
@@ -267,7 +278,9 @@ impl SnapshotFiles {
         let held = self.held();
         let (name, _) = held.iter().find(|(name, held)| {
             let is_id = id.is_none_or(|id| id == name.id);
-            name.group == group && is_id && matches!(held, Held::Whole { mark: at } if *at == mark)
+            name.group == group
+                && is_id
+                && matches!(held, Held::Whole { mark: at, .. } if *at == mark)
         })?;
         let name = *name;
         drop(held);
@@ -290,9 +303,9 @@ fn found(disk: &dyn Disk, file_name: &str) -> io::Result<Option<(Name, Held)>> {
     let Some(name) = file_name.strip_suffix(WHOLE).and_then(Name::parse) else { return Ok(None) };
     let header = Chain::default().next(disk.open(file_name)?.as_ref())?;
     let header = header.and_then(|frame| SnapshotHeader::decode(&frame).ok());
-    Ok(header
-        .filter(|header| (header.group, header.id) == (name.group, name.id))
-        .map(|header| (name, Held::Whole { mark: (header.mark.index, header.mark.term) })))
+    Ok(header.filter(|header| (header.group, header.id) == (name.group, name.id)).map(|header| {
+        (name, Held::Whole { mark: (header.mark.index, header.mark.term), since: Instant::now() })
+    }))
 }
 
 impl Part {
@@ -412,7 +425,9 @@ impl Incoming {
         let name = self.announced.name;
         whole.map_err(|why| self.files.give_up(name, why))?;
         // Before another stream gets at the part: it would take the snapshot for one that has not begun.
-        self.files.held().insert(name, Held::Whole { mark: self.announced.mark });
+        self.files
+            .held()
+            .insert(name, Held::Whole { mark: self.announced.mark, since: Instant::now() });
         drop(part);
         Ok(())
     }

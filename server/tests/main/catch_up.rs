@@ -1,5 +1,6 @@
 //! Replicas that the log does not reach any more catch up by a snapshot.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -60,8 +61,8 @@ async fn wait_for(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// A cluster whose last node is away, and behind the logs of the others.
-async fn left_behind() -> Cluster {
-    let mut cluster = Cluster::start(3, small_log).await;
+async fn left_behind(set_up: impl Fn(&mut NodeConfig)) -> Cluster {
+    let mut cluster = Cluster::start(3, set_up).await;
     cluster.create_table(TABLE).await;
     fill(&cluster.node(0), 20, 0).await;
     cluster.crash(2).await;
@@ -73,7 +74,7 @@ async fn left_behind() -> Cluster {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_away_for_long_catches_up_while_writes_go_on() {
-    let mut cluster = left_behind().await;
+    let mut cluster = left_behind(small_log).await;
     let stop = Arc::new(AtomicBool::new(false));
     let writer = tokio::spawn({
         let (node, stop) = (cluster.node(0), stop.clone());
@@ -109,4 +110,83 @@ async fn a_node_that_was_away_for_long_catches_up_while_writes_go_on() {
     cluster.wait_ready().await;
     cluster.wait_equal().await;
     assert_eq!(counted(&cluster.node(2), "installed"), 0, "nothing is installed again");
+}
+
+/// The files of snapshots on a node, by what their names end with, and their bytes together.
+fn files(cluster: &Cluster, number: usize, suffix: &str) -> (Vec<PathBuf>, u64) {
+    let folder = cluster.config(number).data_dir.join("snapshots");
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten();
+    let found: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().ends_with(suffix))
+        .collect();
+    let bytes = found.iter().filter_map(|path| path.metadata().ok()).map(|data| data.len()).sum();
+    (found, bytes)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_is_resumed_where_the_receiver_crashed() {
+    let mut cluster = left_behind(|config| {
+        small_log(config);
+        config.snapshot_rate = ByteSize::mib(4);
+    })
+    .await;
+    cluster.restart(2).await;
+    wait_for("the first frames", || files(&cluster, 2, ".part").1 > 2 << 20).await;
+    cluster.crash(2).await;
+    let (came, _) = files(&cluster, 2, ".part");
+    let largest = came.iter().max_by_key(|path| path.metadata().map_or(0, |data| data.len()));
+    let part = largest.expect("a file").clone();
+    let bytes = part.metadata().expect("a file").len();
+    assert!((1 << 20..6 << 20).contains(&bytes), "the transfer is under way: {bytes}");
+    cluster.restart(2).await;
+    // It goes on in the same file, which never gets shorter, until all of it is there.
+    let whole = part.with_extension("whole");
+    wait_for("the rest", || {
+        let now = part.metadata().map(|data| data.len());
+        assert!(now.as_ref().map_or(true, |now| *now >= bytes), "it began again: {now:?}");
+        whole.exists()
+    })
+    .await;
+    wait_for("the snapshot", || counted(&cluster.node(2), "installed") >= 1).await;
+    for number in 0..2 {
+        assert_eq!(counted(&cluster.node(number), "failed"), 0, "one transfer did it");
+    }
+    cluster.wait_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_installation_that_a_crash_interrupts_is_done_again() {
+    let mut cluster = left_behind(small_log).await;
+    for wait_ms in [0, 5, 20, 60] {
+        cluster.restart(2).await;
+        wait_for("the whole snapshot", || {
+            !files(&cluster, 2, ".whole").0.is_empty() || counted(&cluster.node(2), "installed") > 0
+        })
+        .await;
+        sleep(Duration::from_millis(wait_ms)).await;
+        cluster.crash(2).await;
+        fill(&cluster.node(0), 10, 20 + wait_ms as usize).await;
+    }
+    cluster.restart(2).await;
+    cluster.wait_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_snapshot_is_gone_gets_another() {
+    let mut cluster = left_behind(small_log).await;
+    for wait_ms in [0, 3, 10] {
+        cluster.restart(2).await;
+        wait_for("the whole snapshot", || {
+            !files(&cluster, 2, ".whole").0.is_empty() || counted(&cluster.node(2), "installed") > 0
+        })
+        .await;
+        sleep(Duration::from_millis(wait_ms)).await;
+        cluster.crash(2).await;
+        for file in files(&cluster, 2, "").0 {
+            std::fs::remove_file(file).expect("removed");
+        }
+    }
+    cluster.restart(2).await;
+    cluster.wait_equal().await;
 }

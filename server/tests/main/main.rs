@@ -3,4 +3,5 @@
 mod catch_up;
 mod cluster;
 mod founding;
+mod hostile_snapshots;
 mod tables;
