@@ -136,7 +136,14 @@ impl NodeConfig {
     #[must_use]
     pub fn consensus(&self) -> stator_consensus::Config {
         let leases = self.timing.leases && self.reads == ReadMode::Lease;
-        stator_consensus::Config { leases, ..self.timing }
+        stator_consensus::Config { leases, entry_bytes_max: self.entry_bytes_max(), ..self.timing }
+    }
+
+    /// The bytes of requests that one entry may carry: an eighth of a segment, for the log takes records of up to a quarter, and
+    /// an entry has a little more in it than what was asked for.
+    pub(crate) fn entry_bytes_max(&self) -> usize {
+        let eighth = usize::try_from(self.log_segment.bytes() / 8).unwrap_or(usize::MAX);
+        self.timing.entry_bytes_max.min(eighth)
     }
 
     /// What the memory goes to.

@@ -33,7 +33,7 @@ pub(crate) fn open(config: &NodeConfig, dir: Option<&DataDir>, salt: u64) -> Res
     let options = LogOptions {
         segment_bytes: config.log_segment.bytes(),
         budget_bytes: config.log_budget.bytes(),
-        pending_bytes: plan.log_buffers.min(config.log_segment.bytes() / 2),
+        pending_bytes: plan.log_buffers,
         salt,
         ..LogOptions::default()
     };

@@ -351,6 +351,7 @@ impl Shells<'_> {
             clock: self.clock.clone(),
             replicas: self.replicas.clone(),
             metrics: self.metrics.clone(),
+            write_bytes_max: self.config.memory_plan().log_buffers,
             stalled: std::collections::VecDeque::new(),
             fatal: fatal.clone(),
         };

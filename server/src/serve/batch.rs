@@ -23,8 +23,11 @@ use super::item::{other_answer, unwrap};
 use super::route::{Attempt, Attempts, Way};
 use crate::catalog::records::PartitionRecord;
 use crate::node::Inner;
+use crate::replicas::Replica;
 use crate::tables::Table;
 
+/// What deleting an item takes in an entry: its key.
+const KEY_BYTES_MAX: usize = 4096;
 /// How many items of a batch are read on the caller's own task.
 const INLINE_MAX: usize = 8;
 
@@ -218,15 +221,7 @@ impl Inner {
         let mut attempts = Attempts::new(cx);
         loop {
             let attempt = match attempts.way(self, partition) {
-                Way::Here(replica) => {
-                    let prepared: Vec<PreparedWrite> = prepare_batch(writes, table.schema())?;
-                    let request = PartitionRequest::Writes(prepared);
-                    let outcome = self.write_here(&replica, request, cx).await;
-                    outcome.and_then(|outcome| match outcome {
-                        PartitionOutcome::Writes(outcomes) => all_done(outcomes),
-                        PartitionOutcome::Write(_) => Attempt::Done(Err(other_answer())),
-                    })
-                }
+                Way::Here(replica) => self.write_share_here(&replica, table, writes, cx).await,
                 Way::There(node) => {
                     let part = BatchWriteItem {
                         request_items: [(name.to_owned(), writes.to_vec())].into(),
@@ -243,6 +238,61 @@ impl Inner {
             }
         }
     }
+}
+
+impl Inner {
+    /// Writes one partition's share of a batch on this node, in pieces: an entry of the log has a bound, and a batch's writes
+    /// stand each on its own anyway.
+    async fn write_share_here(
+        &self,
+        replica: &Replica,
+        table: &Table,
+        writes: &[WriteRequest],
+        cx: &CallContext,
+    ) -> Attempt<Vec<WriteRequest>> {
+        let bytes_max = self.config.entry_bytes_max();
+        let (mut undone, mut rest) = (Vec::new(), writes);
+        while !rest.is_empty() {
+            let is_first = rest.len() == writes.len();
+            let (piece, behind) = rest.split_at(piece_len(rest, bytes_max));
+            let prepared: Vec<PreparedWrite> = match prepare_batch(piece, table.schema()) {
+                Ok(prepared) => prepared,
+                Err(error) => return Attempt::Done(Err(error)),
+            };
+            let written = self.write_here(replica, PartitionRequest::Writes(prepared), cx).await;
+            let written = written.and_then(|outcome| match outcome {
+                PartitionOutcome::Writes(outcomes) => all_done(outcomes),
+                PartitionOutcome::Write(_) => Attempt::Done(Err(other_answer())),
+            });
+            match written {
+                Attempt::Done(Ok(left)) => undone.extend(left),
+                Attempt::Done(Err(error)) if error.applied() == Applied::Unknown => {
+                    return Attempt::Done(Err(error));
+                }
+                refused if is_first => return refused,
+                // What is written stands; the rest surely is not, and is the caller's to send again.
+                _ => {
+                    undone.extend_from_slice(rest);
+                    break;
+                }
+            }
+            rest = behind;
+        }
+        Attempt::Done(Ok(undone))
+    }
+}
+
+/// How many writes, from the first on, one entry may carry: one at least.
+fn piece_len(writes: &[WriteRequest], bytes_max: usize) -> usize {
+    let mut bytes = 0usize;
+    let fits = writes.iter().take_while(|write| {
+        bytes = bytes.saturating_add(match write {
+            WriteRequest::Put(item) => item.as_bytes().len(),
+            WriteRequest::Delete(_) => KEY_BYTES_MAX,
+        });
+        bytes <= bytes_max
+    });
+    fits.count().max(1)
 }
 
 /// As many of the items found as one answer holds, and the keys of the others.

@@ -9,7 +9,7 @@ use stator_consensus::{
     Class, Config, Effects, Event, Host, LogReader, NodeId, PeerMessage, ReplicaId,
 };
 use stator_storage::Error;
-use stator_storage::log::{Log, LogEntry, Record};
+use stator_storage::log::{Log, LogCore, LogEntry, Record};
 use stator_storage::machine::GroupId;
 use stator_storage::partition::PartitionEvaluator;
 
@@ -50,8 +50,10 @@ pub(crate) struct HostShell {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Turns' records that the log has not taken yet, in order.
-    pub(crate) stalled: VecDeque<(u64, Vec<Record>)>,
+    /// The most that the log takes at once.
+    pub(crate) write_bytes_max: u64,
+    /// Turns' records that the log has not taken yet, in order; with the last ones of a turn, the turn.
+    pub(crate) stalled: VecDeque<(Option<u64>, Vec<Record>)>,
     /// Told when the log fails. The host's mailbox is closed then, and the thread ends: it drops, and so answers, all who wait.
     pub(crate) fatal: Fatal,
 }
@@ -125,7 +127,11 @@ impl HostShell {
             }
         }
         if !effects.log.is_empty() {
-            self.stalled.push_back((effects.turn, effects.log));
+            let mut pieces = in_pieces(effects.log, self.write_bytes_max).into_iter().peekable();
+            while let Some(piece) = pieces.next() {
+                let turn = pieces.peek().is_none().then_some(effects.turn);
+                self.stalled.push_back((turn, piece));
+            }
             self.write_log();
         }
         for job in effects.install {
@@ -180,13 +186,15 @@ impl HostShell {
         self.replicas.set_log_stalled(!self.stalled.is_empty());
     }
 
-    fn append(&self, turn: u64, records: &[Record]) -> stator_storage::Result<()> {
+    fn append(&self, turn: Option<u64>, records: &[Record]) -> stator_storage::Result<()> {
         let (mailbox, failed) = (self.mailbox.clone(), self.on_failure());
-        self.log.append(records, move |result| match result {
-            Ok(()) => {
+        self.log.append(records, move |result| match (result, turn) {
+            (Ok(()), Some(turn)) => {
                 mailbox.push(Event::Persisted { turn });
             }
-            Err(error) => failed(&error),
+            // What is behind it will tell of the whole turn.
+            (Ok(()), None) => {}
+            (Err(error), _) => failed(&error),
         })
     }
 
@@ -231,3 +239,27 @@ impl HostShell {
         );
     }
 }
+
+/// Records in pieces that the log takes, in order. A crash between two of them leaves the records up to some place, as one in
+/// the midst of a write does.
+fn in_pieces(records: Vec<Record>, bytes_max: u64) -> Vec<Vec<Record>> {
+    if LogCore::weight(&records) <= bytes_max {
+        return vec![records];
+    }
+    let (mut pieces, mut piece, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for record in records {
+        let weight = LogCore::weight(std::slice::from_ref(&record));
+        if bytes + weight > bytes_max && !piece.is_empty() {
+            pieces.push(std::mem::take(&mut piece));
+            bytes = 0;
+        }
+        bytes += weight;
+        piece.push(record);
+    }
+    pieces.push(piece);
+    pieces
+}
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;
