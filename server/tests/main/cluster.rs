@@ -163,7 +163,6 @@ impl Cluster {
             }
             if Instant::now() >= deadline {
                 for node in self.nodes.iter().flatten() {
-                    println!("node {} is not ready for: {:?}", node.id(), node.unready());
                 }
                 panic!("the replicas do not come to hold the same: {all:#?}");
             }
