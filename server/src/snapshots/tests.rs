@@ -381,6 +381,7 @@ impl Thread {
             engine: engine.clone(),
             log: Arc::new(log),
             replicas: Arc::new(Replicas::default()),
+            fatal: Arc::new(|why| panic!("{why}")),
             metrics: Arc::new(Metrics::new(1, 0)),
             snapshots: Some(files.clone()),
             losses: Arc::new(Losses::default()),
