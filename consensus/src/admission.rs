@@ -9,6 +9,7 @@ use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{EntryType, Message, MessageType};
 use raft::{Raft, StateRole};
+use stator_storage::mutation::{Mutation, planted};
 
 use crate::store::Store;
 use crate::types::{Class, GroupSpec, PeerMessage, ReplicaId};
@@ -44,6 +45,9 @@ pub(crate) fn admit(
         message.reject_hint,
         message.request_snapshot,
     ];
+    if planted(Mutation::NoAuthority) && message.get_msg_type() == MessageType::MsgPropose {
+        return Ok(message);
+    }
     if message.term == 0 || numbers.iter().any(|number| *number > NUMBER_MAX) {
         return Err("a number in it is out of bounds");
     }
@@ -176,6 +180,7 @@ pub(crate) fn dispatch(spec: &GroupSpec, message: &Message) -> Option<PeerMessag
     let class = match message.get_msg_type() {
         MessageType::MsgAppend | MessageType::MsgAppendResponse => Class::Entries,
         MessageType::MsgSnapshot => Class::Snapshot,
+        MessageType::MsgPropose if planted(Mutation::NoAuthority) => Class::Entries,
         MessageType::MsgHeartbeat
         | MessageType::MsgHeartbeatResponse
         | MessageType::MsgTimeoutNow

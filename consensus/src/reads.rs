@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use stator_storage::mutation::{Mutation, planted};
+
 /// A question to the quorum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Question {
@@ -19,7 +21,8 @@ pub(crate) struct Question {
 impl Question {
     /// What comes back with the answer: never used twice, over restarts too, for a term is led only once.
     pub(crate) fn context(&self) -> Vec<u8> {
-        [self.term.to_be_bytes(), self.counter.to_be_bytes()].concat()
+        let counter = if planted(Mutation::ContextReused) { 0 } else { self.counter };
+        [self.term.to_be_bytes(), counter.to_be_bytes()].concat()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The tables that this node knows: a cache of the catalog's records, by name.
 //!
 //! A record is used for a while and then fetched again; a request that meets a stale one (its partition is not where the record
-//! says, or it does not fit the record's key schema) drops it and looks again, so that a stale caller heals in one extra hop.
+//! says) drops it and looks again, so that a stale caller heals in one extra hop.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,15 +14,23 @@ use crate::catalog::records::{
     CATALOG_GROUP, CATALOG_TABLE, PartitionRecord, TableRecord, catalog_schema,
 };
 
-/// How long a record is used before somebody fetches it again; the others use it meanwhile.
+/// How long a record is used before somebody fetches it again; the others use it meanwhile, and all do while the catalog does not
+/// answer: a node that does not hold a partition any more says so itself.
 const FRESH_NS: u64 = 2_000_000_000;
-/// A record as old as this is fetched anew before a request that does not fit it is refused: the table may be another one of the
-/// same name. Requests that fit no table so cost the catalog one read in this time.
-const DOUBTFUL_NS: u64 = 100_000_000;
-/// How long a record is used at all.
-const USABLE_NS: u64 = 60_000_000_000;
 /// How many records are kept: more than a cluster has tables.
 const TABLES_KEPT: usize = 4096;
+/// How many leaders of groups elsewhere are kept.
+const LEADERS_KEPT: usize = 64 * 1024;
+
+/// What is known of a table.
+#[derive(Debug)]
+pub(crate) enum Known {
+    /// This, and that is enough.
+    Fresh(Arc<Table>),
+    /// This, and the caller is the one to look whether it is still so.
+    Stale(Arc<Table>),
+    Not,
+}
 
 /// A table as this node knows it.
 #[derive(Debug)]
@@ -75,26 +83,10 @@ impl Table {
     }
 }
 
-/// A table that was found in the cache.
-pub(crate) enum Cached {
-    /// To be used.
-    Fresh(Arc<Table>),
-    /// To be fetched again by whoever got this, and used if that cannot be done now.
-    Stale(Arc<Table>),
-}
-
-/// A table in the cache.
-struct Known {
-    table: Arc<Table>,
-    fetched_ns: u64,
-    /// When somebody last went to fetch it.
-    looked_ns: AtomicU64,
-}
-
 /// The cache.
 #[derive(Default)]
 pub(crate) struct Tables {
-    known: RwLock<BTreeMap<String, Known>>,
+    known: RwLock<BTreeMap<String, (Arc<Table>, AtomicU64)>>,
     /// The nodes last seen to lead groups that have no replica here.
     leaders: RwLock<BTreeMap<GroupId, NodeId>>,
 }
@@ -102,26 +94,14 @@ pub(crate) struct Tables {
 impl Tables {
     /// A table that is known. Of those who ask for one that is not fresh any more, one is told to fetch it again, so that the
     /// catalog is asked at a steady rate, however many requests there are.
-    pub(crate) fn get(&self, name: &str, now_ns: u64) -> Option<Cached> {
-        let tables = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let known = tables.get(name).filter(|known| now_ns < known.fetched_ns + USABLE_NS)?;
-        let looked_ns = known.looked_ns.load(Relaxed);
+    pub(crate) fn get(&self, name: &str, now_ns: u64) -> Known {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let Some((table, looked_ns)) = known.get(name) else { return Known::Not };
+        let looked = looked_ns.load(Relaxed);
         // Moved ahead, so that the others go on using it for as long again while this one looks.
-        let claimed = now_ns >= looked_ns + FRESH_NS
-            && known.looked_ns.compare_exchange(looked_ns, now_ns, Relaxed, Relaxed).is_ok();
-        let table = known.table.clone();
-        Some(if claimed { Cached::Stale(table) } else { Cached::Fresh(table) })
-    }
-
-    /// A request does not fit what is known of its table. Whether that is worth another look: then it is forgotten.
-    pub(crate) fn doubt(&self, name: &str, now_ns: u64) -> bool {
-        let mut tables = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let doubtful =
-            tables.get(name).is_some_and(|known| now_ns >= known.fetched_ns + DOUBTFUL_NS);
-        if doubtful {
-            tables.remove(name);
-        }
-        doubtful
+        let is_due = now_ns >= looked.saturating_add(FRESH_NS)
+            && looked_ns.compare_exchange(looked, now_ns, Relaxed, Relaxed).is_ok();
+        if is_due { Known::Stale(table.clone()) } else { Known::Fresh(table.clone()) }
     }
 
     /// A table that was just fetched. One that is not ready for use is not kept: it changes soon.
@@ -133,8 +113,7 @@ impl Tables {
         if known.len() >= TABLES_KEPT {
             known.clear();
         }
-        let name = table.record.name.clone();
-        known.insert(name, Known { table, fetched_ns: now_ns, looked_ns: AtomicU64::new(now_ns) });
+        known.insert(table.record.name.clone(), (table, AtomicU64::new(now_ns)));
     }
 
     /// What is known of a table is stale.
@@ -150,9 +129,30 @@ impl Tables {
     /// A node was seen to lead a group, or nobody was.
     pub(crate) fn set_leader(&self, group: GroupId, leader: Option<NodeId>) {
         let mut leaders = self.leaders.write().unwrap_or_else(PoisonError::into_inner);
+        if leaders.len() >= LEADERS_KEPT {
+            leaders.clear();
+        }
         match leader {
             Some(leader) => leaders.insert(group, leader),
             None => leaders.remove(&group),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_looks_again_and_the_others_go_on() {
+        let tables = Tables::default();
+        tables.put(Arc::new(Table::catalog(&[NodeId(1)])), 0);
+        let get = |now_ns| tables.get("stator.catalog", now_ns);
+        assert!(matches!(get(FRESH_NS - 1), Known::Fresh(_)));
+        assert!(matches!(get(FRESH_NS), Known::Stale(_)));
+        assert!(matches!(get(FRESH_NS), Known::Fresh(_)), "somebody looks already");
+        assert!(matches!(get(100 * FRESH_NS), Known::Stale(_)), "it is known however old");
+        tables.forget("stator.catalog");
+        assert!(matches!(get(0), Known::Not));
     }
 }

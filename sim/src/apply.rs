@@ -235,11 +235,7 @@ fn install_lost(
 }
 
 /// Applies from what the engine holds to what it held.
-fn replay(
-    access: &LogAccess,
-    group: GroupId,
-    replica: &mut Replica,
-) -> stator_storage::Result<()> {
+fn replay(access: &LogAccess, group: GroupId, replica: &mut Replica) -> stator_storage::Result<()> {
     let mut next = replica.applier.mark()?.index + 1;
     while next <= replica.applied {
         let read = access.entries(group, next..replica.applied + 1, 64 << 10)?;

@@ -20,7 +20,7 @@ use crate::faults::CrashKind;
 use crate::invariants::durable_log::Shadow;
 use crate::items::{group_spec, groups, partition_spec};
 use crate::node::{HostEvent, LogAccess, LogDriver, Process, Replica};
-use crate::snapshots::install_again;
+use crate::snapshots::{install_again, take_for_installed};
 use crate::time::{MS, Ns};
 use crate::world::{Action, Step, World};
 
@@ -60,7 +60,8 @@ impl World {
         let options = self.plan.log.clone();
         self.nodes[node].disk.heal();
         if self.rng.chance(150) {
-            let op = self.rng.pick(&[FaultOp::Write, FaultOp::Sync, FaultOp::Create, FaultOp::SyncDir]);
+            let op =
+                self.rng.pick(&[FaultOp::Write, FaultOp::Sync, FaultOp::Create, FaultOp::SyncDir]);
             let kind = std::io::ErrorKind::Other;
             let after = self.rng.below(3);
             let disk = self.nodes[node].disk.clone();
@@ -102,9 +103,13 @@ impl World {
         for spec in list_specs(engine.as_ref()).map_err(|error| error.to_string())? {
             let group = spec.group;
             let known = recovery.groups.get(&group);
-            let begun = begin_replica(&engine, &state.snapshots, spec, known)?;
-            if begun.installed {
-                self.reached.one("snapshots installed anew after a crash");
+            // A snapshot that was received may be lost for good; then the replica has to ask for another.
+            let is_lost = self.rng.chance(200);
+            let begun = begin_replica(&engine, &state.snapshots, spec, known, is_lost)?;
+            match begun.installed {
+                Some(true) => self.reached.one("snapshots installed anew after a crash"),
+                Some(false) => self.reached.one("received snapshots lost"),
+                None => {}
             }
             let evaluator = SimEvaluator {
                 inner: PartitionEvaluator::new(engine.clone(), begun.replica.spec.clone()),
@@ -146,7 +151,10 @@ impl World {
 
     /// A crash takes the process, and of what was not durable whatever its kind takes.
     pub(crate) fn crash(&mut self, node: usize, kind: CrashKind, down: Ns) {
-        let crash = self.draw_crash();
+        let crash = match kind {
+            CrashKind::MidWrite => Crash::Prefix(self.rng.next()),
+            CrashKind::Kill | CrashKind::PowerCut => self.draw_crash(),
+        };
         let draw = self.rng.next();
         let state = &mut self.nodes[node];
         if state.process.take().is_none() {
@@ -164,7 +172,7 @@ impl World {
                 state.snapshots = state.snapshots.crash(Crash::KeepAll);
                 lost += state.engine.crash(0);
             }
-            CrashKind::PowerCut => {
+            CrashKind::PowerCut | CrashKind::MidWrite => {
                 state.disk.heal();
                 state.disk = state.disk.crash(crash);
                 state.snapshots = state.snapshots.crash(crash);
@@ -180,7 +188,9 @@ impl World {
         self.reached.add("engine batches lost", lost as u64);
         self.trace.note(
             self.now,
-            format_args!("{node} crash {kind:?} {crash:?}, {unsynced} writes not synced, {lost} batches lost"),
+            format_args!(
+                "{node} crash {kind:?} {crash:?}, {unsynced} writes not synced, {lost} batches lost"
+            ),
         );
         self.check_damage(node);
         self.queue.push(self.now + down, Action::Restart { node, life });
@@ -236,8 +246,8 @@ impl World {
 struct Begun {
     replica: Replica,
     recovered: Recovered,
-    /// Whether a snapshot had to be installed again.
-    installed: bool,
+    /// Whether a snapshot that had to be installed again was there.
+    installed: Option<bool>,
 }
 
 fn begin_replica(
@@ -245,6 +255,7 @@ fn begin_replica(
     snapshots: &CrashDisk,
     spec: PartitionSpec,
     known: Option<&GroupRecovery>,
+    is_lost: bool,
 ) -> Result<Begun, String> {
     let group = spec.group;
     let spec = Arc::new(spec);
@@ -252,14 +263,17 @@ fn begin_replica(
         .map_err(|error| error.to_string())?;
     let view = Arc::new(ReplicaView::default());
     let mut record = read_record(engine, group)?;
-    let mut installed = false;
+    let mut installed = None;
     if let Some(known) = known
         && record.mark.index < known.mark.index
-        && !planted(Mutation::InstallNotRedone)
     {
         let mark = (known.mark.index, known.mark.term);
-        install_again(snapshots, &mut applier, group, mark)?;
-        installed = true;
+        if planted(Mutation::InstallNotRedone) {
+            take_for_installed(engine.as_ref(), snapshots, group, mark)?;
+        } else if !is_lost {
+            install_again(snapshots, &mut applier, group, mark)?;
+        }
+        installed = Some(!is_lost);
         record = read_record(engine, group)?;
     }
     if !record.is_complete() {

@@ -337,6 +337,7 @@ impl Callers {
 }
 
 /// How a call ends.
+#[derive(Clone, Copy)]
 enum End<'a> {
     Answered(&'a [crate::history::Output]),
     Nothing,
@@ -405,7 +406,7 @@ impl World {
             None => self.callers.rng.index(NODES),
         };
         let perfect = self.phase == Phase::Liveness;
-        if let Some(at) = self.network.to_caller(self.now, perfect) {
+        if let Some(at) = self.network.towards_caller(self.now, perfect) {
             self.queue.push(at, Action::Request { node, attempt });
         }
         // Without any answer a read is sent elsewhere; a write may be under way.
@@ -445,24 +446,25 @@ impl World {
     /// A node answers a caller, if the answer gets there.
     pub(crate) fn reply(&mut self, attempt: u64, reply: Reply) {
         let perfect = self.phase == Phase::Liveness;
-        if let Some(at) = self.network.to_caller(self.now, perfect) {
+        if let Some(at) = self.network.towards_caller(self.now, perfect) {
             self.queue.push(at, Action::Reply { attempt, reply: Box::new(reply) });
         }
     }
 
     /// A caller is answered.
-    pub(crate) fn reply_arrives(&mut self, attempt: u64, reply: Reply) {
+    pub(crate) fn reply_arrives(&mut self, attempt: u64, reply: &Reply) {
         let Some(call) = self.callers.attempts.get(&attempt).copied() else { return };
         let Some(of) = self.callers.calls.get(&call) else { return };
         let (caller, group) = (of.caller, of.group);
         self.trace.note(self.now, format_args!("caller {caller} hears of {call}: {reply:?}"));
-        let outputs = match &reply {
+        let outputs = match reply {
             Reply::Refused(Refusal::Uncertain) => {
                 return self.finish(caller, call, End::Unknown);
             }
             Reply::Refused(refusal) => return self.go_elsewhere(call, group, refusal),
-            Reply::Found(found) => content_of(found.as_ref())
-                .map(|content| vec![crate::history::Output::Now(content)]),
+            Reply::Found(found) => {
+                content_of(found.as_ref()).map(|content| vec![crate::history::Output::Now(content)])
+            }
             Reply::Outcome(outcome) => {
                 let outputs = of.parts.iter().zip(each(outcome));
                 outputs.map(|(part, outcome)| output_of(part.input, outcome)).collect()

@@ -21,30 +21,79 @@ pub(crate) enum CrashKind {
     Kill,
     /// The machine loses its power: what was not synced may be lost.
     PowerCut,
+    /// The same in the middle of a write: a part of it is there.
+    MidWrite,
 }
 
 /// Something that goes wrong.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
-    Crash { node: usize, kind: CrashKind, down: Ns },
+    Crash {
+        node: usize,
+        kind: CrashKind,
+        down: Ns,
+    },
+    /// The power goes while the log is in the middle of a write.
+    TornWrite {
+        node: usize,
+    },
     /// All nodes lose their power at once.
     Blackout,
-    Pause { node: usize, for_ns: Ns },
+    Pause {
+        node: usize,
+        for_ns: Ns,
+    },
     /// Links, in one direction each, are in this state for a while.
-    Links { links: Vec<(usize, usize)>, state: Link, for_ns: Ns },
-    SlowDisk { node: usize, for_ns: Ns },
-    SlowEngine { node: usize, for_ns: Ns },
+    Links {
+        links: Vec<(usize, usize)>,
+        state: Link,
+        for_ns: Ns,
+    },
+    SlowDisk {
+        node: usize,
+        for_ns: Ns,
+    },
+    SlowEngine {
+        node: usize,
+        for_ns: Ns,
+    },
     /// The engine fails at its next write.
-    EngineFails { node: usize },
+    EngineFails {
+        node: usize,
+    },
     /// The next sync of the log fails.
-    SyncFails { node: usize },
+    SyncFails {
+        node: usize,
+    },
     /// A leader hands over, by itself or with something that goes wrong behind it.
-    HandOver { group: GroupId, behind: Behind },
+    HandOver {
+        group: GroupId,
+        behind: Behind,
+    },
     /// A leader is told that the log needs its space back.
-    Pressure { node: usize },
+    Pressure {
+        node: usize,
+    },
     /// A leader keeps its link to one follower; the other cannot reach it; the follower is started again in the middle.
-    ForgottenPromise { group: GroupId },
-    WallClock { node: usize },
+    ForgottenPromise {
+        group: GroupId,
+    },
+    /// A leader's followers are heard twice, the second time when it is cut off already.
+    Echo {
+        group: GroupId,
+    },
+    /// A leader is paused right after a read has looked at its lease.
+    PauseAtRead {
+        group: GroupId,
+        for_ns: Ns,
+    },
+    /// The first-ranked replica is elected while its disk is slow, and loses its power at once.
+    Forgotten {
+        group: GroupId,
+    },
+    WallClock {
+        node: usize,
+    },
 }
 
 /// What goes wrong behind a transfer.
@@ -65,11 +114,17 @@ impl World {
         for _ in 0..rng.between(7, 12) {
             faults.push(draw_crash(&mut rng));
         }
+        for _ in 0..rng.between(1, 4) {
+            faults.push(Fault::TornWrite { node: rng.index(NODES) });
+        }
         for _ in 0..rng.between(6, 12) {
             faults.push(draw_links(&mut rng));
         }
         for _ in 0..rng.between(2, 5) {
-            faults.push(Fault::Pause { node: rng.index(NODES), for_ns: rng.between(100 * MS, 3 * SECOND) });
+            faults.push(Fault::Pause {
+                node: rng.index(NODES),
+                for_ns: rng.between(100 * MS, 3 * SECOND),
+            });
         }
         for _ in 0..rng.between(2, 6) {
             let group = GroupId(rng.between(1, GROUPS));
@@ -79,6 +134,13 @@ impl World {
         }
         for _ in 0..rng.between(2, 4) {
             faults.push(Fault::ForgottenPromise { group: GroupId(rng.between(1, GROUPS)) });
+        }
+        for _ in 0..rng.between(1, 3) {
+            let group = GroupId(rng.between(1, GROUPS));
+            let for_ns = rng.between(SECOND, 3 * SECOND);
+            faults.push(Fault::PauseAtRead { group, for_ns });
+            faults.push(Fault::Forgotten { group: GroupId(rng.between(1, GROUPS)) });
+            faults.push(Fault::Echo { group: GroupId(rng.between(1, GROUPS)) });
         }
         for _ in 0..rng.between(2, 6) {
             faults.push(Fault::Pressure { node: rng.index(NODES) });
@@ -111,6 +173,7 @@ impl World {
         self.trace.note(self.now, format_args!("fault {fault:?}"));
         match fault {
             Fault::Crash { node, kind, down } => self.crash(node, kind, down),
+            Fault::TornWrite { node } => self.nodes[node].tears = true,
             Fault::Blackout => {
                 self.reached.one("power cuts of all nodes");
                 for node in 0..NODES {
@@ -145,6 +208,13 @@ impl World {
             Fault::HandOver { group, behind } => self.hand_over(group, behind),
             Fault::Pressure { node } => self.press(node),
             Fault::ForgottenPromise { group } => self.make_forget(group),
+            Fault::Echo { group } => self.echo(group),
+            Fault::PauseAtRead { group, for_ns } => {
+                if let Some(leader) = self.leader_of(group) {
+                    self.nodes[leader].pauses_at_read = Some(for_ns);
+                }
+            }
+            Fault::Forgotten { group } => self.make_forgotten(group),
             Fault::WallClock { node } => {
                 let mut rng = self.rng.fork();
                 self.nodes[node].clock.jump(&mut rng);
@@ -168,7 +238,7 @@ impl World {
         }
     }
 
-    fn pause(&mut self, node: usize, for_ns: Ns) {
+    pub(crate) fn pause(&mut self, node: usize, for_ns: Ns) {
         let state = &mut self.nodes[node];
         if state.process.is_some() && !state.paused {
             state.paused = true;
@@ -250,12 +320,40 @@ impl World {
         }
     }
 
+    /// A vote that is on its way to the disk when its candidate is elected would be forgotten with the power.
+    fn make_forgotten(&mut self, group: GroupId) {
+        let first = (group.0 as usize - 1) % NODES;
+        let Some(leader) = self.leader_of(group).filter(|leader| *leader != first) else { return };
+        self.nodes[first].slow_disk_until = self.now + 2 * SECOND;
+        self.nodes[first].dies_elected = true;
+        let to = Some(replica_id(group, first));
+        self.tell(leader, Event::HandOver { group, to });
+    }
+
+    /// What followers said to a leader comes once more after they have lost it.
+    fn echo(&mut self, group: GroupId) {
+        let Some(leader) = self.leader_of(group) else { return };
+        let others = (0..NODES).filter(|node| *node != leader);
+        let into: Vec<_> = others.clone().map(|node| (node, leader)).collect();
+        let out = others.map(|node| (leader, node));
+        let state = Link { twice_per_mille: 900, echo: 4 * SECOND, ..Link::SOUND };
+        let for_ns = self.rng.between(500 * MS, 1500 * MS);
+        self.strike(Fault::Links { links: into.clone(), state, for_ns });
+        let links = into.iter().copied().chain(out).collect();
+        let state = Link { cut: true, ..Link::SOUND };
+        let cut = Fault::Links { links, state, for_ns: 3 * SECOND };
+        self.queue.push(self.now + for_ns + MS, Action::Fault(cut));
+    }
+
     /// Nothing goes wrong any more.
     pub(crate) fn make_whole(&mut self) {
         self.trace.note(self.now, format_args!("everything is mended"));
         self.network.set_all(Link::PERFECT);
         for node in 0..NODES {
             let state = &mut self.nodes[node];
+            state.tears = false;
+            state.pauses_at_read = None;
+            state.dies_elected = false;
             state.slow_disk_until = 0;
             state.slow_engine_until = 0;
             state.disk.heal();

@@ -55,6 +55,9 @@ mod world;
 
 pub use reached::{REQUIRED, Reached};
 pub use stator_storage::mutation;
+pub use trace::Sink;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use trace::Trace;
 use world::World;
@@ -76,9 +79,14 @@ pub struct Outcome {
 
 /// Runs a seed. Each line of the trace goes to `sink`, if there is one.
 #[must_use]
-pub fn run(seed: u64, sink: Option<Box<dyn FnMut(&str)>>) -> Outcome {
+pub fn run(seed: u64, sink: Option<Sink>) -> Outcome {
     let mut world = World::new(seed, Trace::new(sink));
-    world.run();
+    // Hosts keep panics of their groups to themselves; what gets here comes from the log, the engine or the simulator.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| world.run())) {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        world.fail(format!("it panicked: {}", text.unwrap_or("without a message")));
+    }
     let at = world.now / time::MS;
     Outcome {
         seed,

@@ -39,6 +39,9 @@ impl World {
 
     /// The next operation is done.
     pub(crate) fn log_step(&mut self, node: usize) {
+        if self.is_torn(node) {
+            return;
+        }
         let Some(process) = &mut self.nodes[node].process else { return };
         let Some((write, done)) = &mut process.log.write else { return };
         if let Some(op) = write.ops.get(*done) {
@@ -64,6 +67,27 @@ impl World {
             return;
         }
         self.log_written(node);
+    }
+
+    /// Whether the power goes now, with something written and not synced.
+    fn is_torn(&mut self, node: usize) -> bool {
+        let state = &mut self.nodes[node];
+        let Some((write, done)) = state.process.as_ref().and_then(|it| it.log.write.as_ref())
+        else {
+            return false;
+        };
+        let is_before_sync = matches!(write.ops.get(*done), Some(DiskOp::Sync { .. }));
+        let is_long = match done.checked_sub(1).and_then(|last| write.ops.get(last)) {
+            Some(DiskOp::Write { data, .. }) => data.iter().skip(600).any(|byte| *byte != 0),
+            _ => false,
+        };
+        if !state.tears || !is_before_sync || !is_long {
+            return false;
+        }
+        state.tears = false;
+        let down = self.rng.between(5 * MS, 500 * MS);
+        self.crash(node, CrashKind::MidWrite, down);
+        true
     }
 
     fn log_written(&mut self, node: usize) {

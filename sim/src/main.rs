@@ -1,4 +1,4 @@
-//! Runs seeds of the simulator: `stator-sim --seeds 5000 [--from N]`, or one of them, `stator-sim --seed N [--trace]`.
+//! Runs seeds of the simulator: `stator-sim --seeds 5000 [--from N] [--first]`, or one of them, `stator-sim --seed N [--trace]`.
 
 #![allow(clippy::print_stdout, reason = "this is a program for a terminal")]
 
@@ -11,10 +11,22 @@ fn main() -> ExitCode {
     match Arguments::read(std::env::args().skip(1)) {
         Ok(arguments) => arguments.run(),
         Err(what) => {
-            println!("{what}\nusage: stator-sim --seeds COUNT [--from SEED] | --seed SEED [--trace]");
+            println!(
+                "{what}\nusage: stator-sim --seeds COUNT [--from SEED] [--first] | --seed SEED [--trace]"
+            );
             ExitCode::FAILURE
         }
     }
+}
+
+/// Plants a bug for all runs of this process.
+#[cfg(feature = "mutations")]
+fn plant(name: &str) -> Result<(), String> {
+    use stator_sim::mutation::{Mutation, plant};
+    let found = Mutation::ALL.iter().find(|mutation| format!("{mutation:?}") == name);
+    let found = found.ok_or(format!("{name}: not one of {:?}", Mutation::ALL))?;
+    plant(Some(*found));
+    Ok(())
 }
 
 #[derive(Debug, Default)]
@@ -23,6 +35,8 @@ struct Arguments {
     trace: bool,
     count: u64,
     from: u64,
+    /// Whether the first failure ends it.
+    first: bool,
 }
 
 impl Arguments {
@@ -37,7 +51,10 @@ impl Arguments {
                 "--seed" => arguments.seed = Some(number()?),
                 "--seeds" => arguments.count = number()?,
                 "--from" => arguments.from = number()?,
+                "--first" => arguments.first = true,
                 "--trace" => arguments.trace = true,
+                #[cfg(feature = "mutations")]
+                "--mutation" => plant(&words.next().unwrap_or_default())?,
                 _ => return Err(format!("{word}: not an option")),
             }
         }
@@ -77,7 +94,12 @@ impl Arguments {
             reached.merge(&outcome.reached);
             if let Some(failure) = outcome.failure {
                 failed += 1;
-                println!("seed {seed} FAILED {failure}\n  cargo run -p stator-sim -- --seed {seed} --trace");
+                println!(
+                    "seed {seed} FAILED {failure}\n  cargo run -p stator-sim -- --seed {seed} --trace"
+                );
+                if self.first {
+                    break;
+                }
             }
         }
         println!("{reached}");

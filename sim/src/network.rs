@@ -18,17 +18,19 @@ pub(crate) struct Link {
     pub(crate) twice_per_mille: u64,
     /// What is added to every delay, at most.
     pub(crate) slower: Ns,
+    /// How much later what is sent twice comes for the second time, at most.
+    pub(crate) echo: Ns,
     /// Everything sent now comes this much later.
     pub(crate) held: Ns,
 }
 
 impl Link {
     pub(crate) const SOUND: Self =
-        Self { cut: false, lost_per_mille: 1, twice_per_mille: 5, slower: 0, held: 0 };
+        Self { cut: false, lost_per_mille: 1, twice_per_mille: 5, slower: 0, echo: 0, held: 0 };
 
     /// What it is in the end, when everything has to come to rest.
     pub(crate) const PERFECT: Self =
-        Self { cut: false, lost_per_mille: 0, twice_per_mille: 0, slower: 0, held: 0 };
+        Self { cut: false, lost_per_mille: 0, twice_per_mille: 0, slower: 0, echo: 0, held: 0 };
 }
 
 /// When a message arrives.
@@ -67,7 +69,10 @@ impl Network {
             return Passage::default();
         }
         let first = now + self.delay(link);
-        let again = self.rng.chance(link.twice_per_mille).then(|| now + 20 * self.delay(link));
+        let again = self.rng.chance(link.twice_per_mille).then(|| {
+            let echo = self.rng.between(0, link.echo);
+            now + echo + 20 * self.delay(link)
+        });
         let overtakes = first < self.latest[from][to];
         self.latest[from][to] = self.latest[from][to].max(first);
         Passage { first: Some(first), again, overtakes }
@@ -85,7 +90,7 @@ impl Network {
     }
 
     /// Between a caller and a node: some time, or never.
-    pub(crate) fn to_caller(&mut self, now: Ns, perfect: bool) -> Option<Ns> {
+    pub(crate) fn towards_caller(&mut self, now: Ns, perfect: bool) -> Option<Ns> {
         if !perfect && self.rng.chance(5) {
             return None;
         }

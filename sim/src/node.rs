@@ -17,9 +17,7 @@ use stator_storage::key::EngineKey;
 use stator_storage::log::{Files, LogCore, LogEntry, Write, read_entries};
 use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::generation::Noted;
-use stator_storage::partition::{
-    DataGeneration, PartitionApplier, PartitionSpec, SnapshotWriter,
-};
+use stator_storage::partition::{DataGeneration, PartitionApplier, PartitionSpec, SnapshotWriter};
 
 use crate::evaluator::SimEvaluator;
 use crate::invariants::durable_log::Shadow;
@@ -54,6 +52,12 @@ pub(crate) struct Node {
     pub(crate) paused: bool,
     /// What came while the process was paused.
     pub(crate) deferred: Vec<Action>,
+    /// The power goes before the next sync of the log.
+    pub(crate) tears: bool,
+    /// The process is paused for so long once a read has looked at its lease.
+    pub(crate) pauses_at_read: Option<Ns>,
+    /// The power goes as soon as a replica here is elected.
+    pub(crate) dies_elected: bool,
     pub(crate) slow_disk_until: Ns,
     pub(crate) slow_engine_until: Ns,
 }

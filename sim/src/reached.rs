@@ -22,6 +22,7 @@ pub const REQUIRED: &[&str] = &[
     "snapshots lost",
     "snapshots installed",
     "snapshots installed anew after a crash",
+    "received snapshots lost",
     "crashes",
     "power cuts of all nodes",
     "pauses",

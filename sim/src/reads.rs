@@ -69,6 +69,11 @@ impl World {
         reading.found = None;
         let delay = self.read_delay();
         self.after(delay, node, Step::Read(id));
+        if leased.is_some()
+            && let Some(for_ns) = self.nodes[node].pauses_at_read.take()
+        {
+            self.pause(node, for_ns);
+        }
     }
 
     fn read_delay(&mut self) -> Ns {

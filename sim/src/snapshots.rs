@@ -4,11 +4,16 @@
 use bytes::{BufMut, Bytes};
 use stator_consensus::{Event, GroupId, InstallJob, PeerMessage, ReplicaId};
 use stator_storage::disk::{CrashDisk, Disk};
+use stator_storage::engine::{Batch, Engine};
+use stator_storage::key::EngineKey;
 use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::snapshot::SnapshotFooter;
-use stator_storage::partition::{PartitionApplier, SnapshotHeader, SnapshotReader};
+use stator_storage::partition::{
+    AppliedRecord, PartitionApplier, ReplicaState, SnapshotHeader, SnapshotReader,
+};
 
 use crate::apply::is_engines;
+use crate::faults::{CrashKind, Fault};
 use crate::node::{Installing, Sending, SnapshotParcel};
 use crate::time::{MS, US};
 use crate::world::{Action, Step, World};
@@ -20,6 +25,8 @@ impl World {
     /// A follower of a group led here needs a snapshot.
     pub(crate) fn begin_snapshot(&mut self, node: usize, group: GroupId, to: ReplicaId) {
         let id = self.rng.next() >> 1;
+        // What it is like at its beginning is noted, for what is installed from it to be compared with.
+        self.compare_replica(node, group);
         let Some(process) = &mut self.nodes[node].process else { return };
         let Some(replica) = process.replicas.get(&group) else { return };
         // The apply thread would do this between two jobs, and so does this.
@@ -40,7 +47,7 @@ impl World {
         match writer.next_chunk(self.plan.chunk_bytes) {
             Ok(Some(frame)) => {
                 sending.frames.push(frame);
-                let delay = self.rng.between(100 * US, 20 * MS);
+                let delay = self.rng.between(100 * US, 60 * MS);
                 self.after(delay, node, Step::Cut(group));
             }
             Ok(None) => {
@@ -51,8 +58,7 @@ impl World {
                 };
                 sending.frames.push(footer);
                 let (index, term) = (header.mark.index, header.mark.term);
-                let event =
-                    Event::SnapshotPrepared { group, index, term, header: header.encode() };
+                let event = Event::SnapshotPrepared { group, index, term, header: header.encode() };
                 self.tell(node, event);
             }
             // The data were replaced meanwhile.
@@ -110,6 +116,12 @@ impl World {
             .and_then(|frames| Ok((end_index(&frames)?, frames)));
         match frames {
             Ok((end, frames)) => {
+                if self.rng.chance(150) {
+                    // The power goes while it is being installed, or before that is durable.
+                    let at = self.now + self.rng.between(0, 30 * MS);
+                    let (kind, down) = (CrashKind::PowerCut, 50 * MS);
+                    self.queue.push(at, Action::Fault(Fault::Crash { node, kind, down }));
+                }
                 replica.view.replace_data(end);
                 process.installing = Some(Installing {
                     group: job.group,
@@ -138,6 +150,7 @@ impl World {
                     format_args!("{node} installed group {} as of {index}", group.0),
                 );
                 self.reached.one("snapshots installed");
+                self.compare_replica(node, group);
                 self.tell(node, Event::Applied { group, index });
             }
             Err(error) => {
@@ -149,12 +162,8 @@ impl World {
                 let Some((_, frames)) = frames else {
                     return self.fail(format!("node {node} has lost a snapshot: {error}"));
                 };
-                let again = Installing {
-                    group,
-                    frames: frames.into(),
-                    begun: false,
-                    cleared: false,
-                };
+                let again =
+                    Installing { group, frames: frames.into(), begun: false, cleared: false };
                 if let Some(process) = &mut self.nodes[node].process {
                     process.installing = Some(again);
                 }
@@ -175,7 +184,6 @@ impl World {
             }
         }
     }
-
 }
 
 /// A snapshot that the log was reset to, and that the engine does not hold, or no longer, is installed from its file. Gives the
@@ -196,6 +204,30 @@ pub(crate) fn install_again(
     let describe = |error: stator_storage::Error| error.to_string();
     while step(applier, &mut installing).map_err(describe)?.is_none() {}
     Ok(end)
+}
+
+/// A planted bug: what lies in the range is taken for the whole snapshot.
+pub(crate) fn take_for_installed(
+    engine: &dyn Engine,
+    disk: &CrashDisk,
+    group: GroupId,
+    mark: (u64, u64),
+) -> Result<(), String> {
+    let mut kept = kept(disk, group).into_iter();
+    let header = kept.find(|(_, header)| (header.mark.index, header.mark.term) == mark);
+    let (_, header) = header.ok_or("the snapshot is not there")?;
+    let record = AppliedRecord {
+        state: ReplicaState::Serving,
+        mark: header.mark,
+        generation: header.generation,
+        highest_stamp: header.highest_stamp,
+        counters: header.counters,
+        complete_from: 0,
+        install_steps: 0,
+    };
+    let mut batch = Batch::default();
+    batch.put(EngineKey::Applied { group }.encode(), record.encode(group));
+    engine.write(&batch).map_err(|error| error.to_string())
 }
 
 /// One step of an installation; the index it ends at once it is over.

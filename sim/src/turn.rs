@@ -7,11 +7,11 @@ use stator_storage::partition::PartitionOutcome;
 
 use crate::callers::Reply;
 use crate::evaluator::SimEvaluator;
-use crate::faults::CrashKind;
+use crate::faults::{CrashKind, Fault};
 use crate::items::{node_at, short};
 use crate::node::{HostEvent, SnapshotParcel, Token, Work};
 use crate::time::{MS, SECOND, US};
-use crate::world::{Action, Step, World};
+use crate::world::{Action, Phase, Step, World};
 
 impl World {
     /// Puts something into a host's mailbox.
@@ -59,8 +59,14 @@ impl World {
             ),
         );
         self.count(&effects);
+        let is_elected = effects.elections > 0;
         self.carry_out(node, effects);
         self.check_leases();
+        if is_elected && std::mem::take(&mut self.nodes[node].dies_elected) {
+            let at = self.now + self.rng.between(MS / 5, 3 * MS);
+            let (kind, down) = (CrashKind::PowerCut, 10 * MS);
+            self.queue.push(at, Action::Fault(Fault::Crash { node, kind, down }));
+        }
     }
 
     fn carry_out(&mut self, node: usize, effects: Effects<SimEvaluator, Token>) {
@@ -135,7 +141,8 @@ impl World {
             .and_then(|process| process.sending.get(&message.group))
             .map(|sending| sending.frames.clone());
         let at = self.network.pass(self.now, from, to).first;
-        match (frames, at) {
+        let is_lost = self.phase == Phase::Safety && self.rng.chance(100);
+        match (frames, at.filter(|_| !is_lost)) {
             (Some(frames), Some(at)) => {
                 let parcel = Box::new(SnapshotParcel { message, frames });
                 let slower = self.rng.between(0, 300 * MS);

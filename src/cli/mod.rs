@@ -28,9 +28,19 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::output::{Failure, complain};
 
-/// A replicated, partitioned key-value database modelled on DynamoDB.
+/// What a first look is for.
+const AFTER_HELP: &str = "\
+Begin with a cluster on this machine, and a table:
+  stator cluster &
+  stator table create music --key artist:S --sort song:S --wait
+  stator item put music --item '{\"artist\": \"No One You Know\", \"song\": \"Call Me Today\", \"plays\": 1}'
+  stator query music --key-condition 'artist = :a' --values '{\":a\": \"No One You Know\"}'
+
+Exit codes: 0 done, 1 refused, 2 the command or a setting is wrong, 3 no node can be reached.";
+
+/// A replicated, partitioned key-value database modelled on DynamoDB
 #[derive(Debug, Parser)]
-#[command(name = "stator", version = env!("STATOR_VERSION"), propagate_version = true)]
+#[command(name = "stator", version = env!("STATOR_VERSION"), after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -15,8 +15,14 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a node that is not ready says what it waits for.
 const UNREADY_EVERY: Duration = Duration::from_secs(30);
 
+/// Runs a node until it is interrupted
+///
+/// Every setting can be given in a file (as in log_budget = "2GiB"), by a variable (as in STATOR_LOG_BUDGET=2GiB) and by a
+/// flag (as in --log-budget 2GiB). A flag goes before a variable, and a variable before the file. Sizes have a unit of B,
+/// KiB, MiB, GiB or TiB, times one of ms, s or m; lists are separated by commas.
+///
+/// Without --initial-nodes and --join the node is a cluster of its own. `stator cluster` runs several nodes on this machine.
 #[derive(Debug, clap::Args)]
-#[command(about = "Runs a node", long_about = None)]
 pub(crate) struct Serve {
     #[command(flatten)]
     settings: ServeArgs,

@@ -42,7 +42,7 @@ pub enum Mutation {
     AppliedApart,
     /// R18: a replica serves as soon as its snapshot is loaded, though its items are as of different entries.
     SnapshotServedEarly,
-    /// R18: a crash in the middle of installing a snapshot is not followed by installing it again.
+    /// R18: an installation that a crash has cut off is taken for a finished one.
     InstallNotRedone,
 }
 

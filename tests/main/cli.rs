@@ -321,8 +321,8 @@ fn endpoints_come_from_the_flag_or_the_cluster_in_the_directory() {
 fn a_node_refuses_what_it_cannot_do_and_says_why() {
     let dir = directory();
     let refused = |arguments: &[&str], code: i32| {
-        let mut command = serve(dir.path(), "data");
-        command.args(arguments);
+        let mut command = program(dir.path());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"]).args(arguments);
         finish(command, "").refused(code)
     };
     // Wrong settings: one line that names setting, value and what is allowed.

@@ -265,17 +265,10 @@ impl Node {
     }
 }
 
-/// The command for a node alone.
+/// The command for a node alone, which says when it is ready and ends with its pipe.
 pub(crate) fn serve(dir: &Path, data: &str) -> Command {
     let mut command = program(dir);
-    command.args([
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--json",
-        "--parent-pipe",
-        "--data-dir",
-        data,
-    ]);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir", data]);
+    command.args(["--json", "--parent-pipe"]);
     command
 }

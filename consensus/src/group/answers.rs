@@ -1,6 +1,7 @@
 //! Who waits for what, and how each is answered: exactly once.
 
 use stator_storage::machine::Evaluator;
+use stator_storage::mutation::{Mutation, planted};
 
 use super::{Context, Group};
 use crate::host::{Answer, Effects};
@@ -106,6 +107,7 @@ impl<E: Evaluator, T> Group<E, T> {
 
     /// A quorum has answered a question.
     pub(super) fn confirm(&mut self, context: &[u8], index: u64) {
+        let index = if planted(Mutation::LeaseBeforeApplied) { 0 } else { index };
         self.reads.confirm(context, index, Waiter::settle);
     }
 

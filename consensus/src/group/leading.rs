@@ -10,6 +10,7 @@
 use raft::StateRole;
 use raft::eraftpb::{Entry, Message, MessageType};
 use stator_storage::machine::{Draft, Evaluator};
+use stator_storage::mutation::{Mutation, planted};
 
 use super::{Context, Fault, Group};
 use crate::host::LeaderChange;
@@ -211,13 +212,15 @@ impl<E: Evaluator, T> Group<E, T> {
         let raft = &self.node.raft;
         let is_entitled =
             raft.state == StateRole::Leader && raft.term == term && raft.lead_transferee.is_none();
+        let is_entitled = is_entitled || planted(Mutation::NoAuthority);
         let is_accepted = is_entitled && {
             let entry = Entry { data, ..Entry::default() };
             let mut message = Message::default();
             message.set_msg_type(MessageType::MsgPropose);
             message.from = self.spec.replica.0;
             message.entries = vec![entry].into();
-            self.node.step(message).is_ok() && self.node.raft.raft_log.last_index() == index
+            self.node.step(message).is_ok()
+                && (self.node.raft.raft_log.last_index() == index || planted(Mutation::NoAuthority))
         };
         if is_accepted {
             cx.effects.proposed += 1;

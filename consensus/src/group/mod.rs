@@ -27,6 +27,7 @@ use std::sync::Arc;
 use raft::eraftpb::{Message, MessageType};
 use raft::{RawNode, StateRole};
 use stator_storage::machine::Evaluator;
+use stator_storage::mutation::{Mutation, planted};
 
 use self::answers::Waiter;
 use self::leading::Leading;
@@ -226,7 +227,8 @@ impl<E: Evaluator, T> Group<E, T> {
             }
         };
         self.wake_for(cx, &message);
-        if admission::solicits_vote(&message) && self.promise.binds(cx.now_ns) {
+        let is_bound = self.promise.binds(cx.now_ns) && !planted(Mutation::NoPromise);
+        if admission::solicits_vote(&message) && is_bound {
             cx.effects.promises_kept += 1;
             return Ok(());
         }
@@ -276,7 +278,8 @@ impl<E: Evaluator, T> Group<E, T> {
         let may_vote = if self.is_alone() {
             self.outbox.is_empty() && log.persisted == log.last_index()
         } else {
-            !self.promise.binds(cx.now_ns) && !cx.retiring
+            let is_bound = self.promise.binds(cx.now_ns) && !planted(Mutation::NoPromise);
+            !is_bound && !cx.retiring
         };
         may_vote && self.has_caught_up(cx.config)
     }
@@ -323,9 +326,14 @@ impl<E: Evaluator, T> Group<E, T> {
     /// # Errors
     /// A fault that stops this replica.
     pub(crate) fn finish(&mut self, cx: &mut Context<'_, E, T>) -> Result<(), Fault> {
-        self.note_leadership(cx)?;
+        if !planted(Mutation::NoAuthority) {
+            self.note_leadership(cx)?;
+        }
         self.begin_transfer(cx);
         self.evaluate_waiting(cx)?;
+        if planted(Mutation::NoAuthority) {
+            self.note_leadership(cx)?;
+        }
         self.ask(cx);
         self.request_snapshot(cx);
         self.handle_readies(cx);

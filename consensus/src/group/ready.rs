@@ -9,6 +9,7 @@
 use raft::eraftpb::{Entry, HardState, Message, Snapshot};
 use stator_storage::log::{self, Mark, Record};
 use stator_storage::machine::Evaluator;
+use stator_storage::mutation::{Mutation, planted};
 
 use super::{Context, Fault, Group};
 use crate::host::{ApplyJob, InstallJob};
@@ -82,6 +83,11 @@ impl<E: Evaluator, T> Group<E, T> {
         }
         let number = ready.number();
         self.node.advance_append_async(ready);
+        let leaves_early = planted(Mutation::AckBeforeSync) && !votes
+            || planted(Mutation::VoteBeforeSync) && votes;
+        if leaves_early {
+            self.send(cx, std::mem::take(&mut leaves.messages));
+        }
 
         // On a leader too: what is said in a term that is not yet on disk could be denied after a crash.
         if votes || self.outbox.holds_vote() {

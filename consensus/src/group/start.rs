@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use raft::RawNode;
 use raft::eraftpb::HardState;
+use stator_storage::mutation::{Mutation, planted};
 
 use super::Fault;
 use crate::config::Config;
@@ -69,6 +70,10 @@ impl Recovered {
         let mut state = HardState::default();
         state.term = self.term.max(last_term);
         state.vote = if self.term == state.term { self.vote } else { 0 };
+        if planted(Mutation::CommitAsLogged) {
+            state.commit = self.commit;
+            return state;
+        }
         state.commit = self.commit.max(self.applied.0).max(self.mark.0).min(self.last());
         state
     }

@@ -6,6 +6,7 @@
 
 use raft::ProgressState;
 use stator_storage::machine::Evaluator;
+use stator_storage::mutation::{Mutation, planted};
 
 use super::{Context, Group};
 use crate::types::ReplicaId;
@@ -48,7 +49,9 @@ impl<E: Evaluator, T> Group<E, T> {
         };
         if self.pending.is_empty() {
             transfer.begun = true;
-            self.lease.bar();
+            if !planted(Mutation::LeaseOverTransfer) {
+                self.lease.bar();
+            }
             self.node.transfer_leader(transfer.to.0);
             cx.effects.transfers += 1;
         }
@@ -61,6 +64,9 @@ impl<E: Evaluator, T> Group<E, T> {
             if cx.tick >= transfer.until_tick || is_refused {
                 self.node.raft.abort_leader_transfer();
                 self.transfer = None;
+                if planted(Mutation::LeaseAfterTransfer) {
+                    self.lease.lead(self.node.raft.term);
+                }
             }
         } else if cx.retiring && !self.is_alone() {
             self.hand_over(cx, None);

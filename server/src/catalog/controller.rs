@@ -5,15 +5,11 @@
 //! are made at most once, and records change only from what they were.
 //!
 //! - A table that is `CREATING`: its replicas are made on their nodes; once every partition has a leader that serves, it is `ACTIVE`.
-//! - A table that is `DELETING`: its replicas are noted down as dropped, and removed on their nodes. Once no partition has a majority
-//!   of them left, and no leader a lease, nobody can serve the table any more: its record goes, and with it its name is free.
-//! - A dropped table: what could not be removed yet is; once all nodes have said so, the note goes.
-//!
-//! # Invariants
-//! - A name is free only when nothing can be acknowledged or strongly read under it any more, whatever a node remembers of it.
-//! - A record is changed or removed only as what it was read as: another table may have come under its name.
+//! - A table that is `DELETING`: its replicas are noted down as dropped, and removed on their nodes; once no partition has a quorum
+//!   left, its record goes, and with it its name is free.
+//! - A dropped table: its replicas are removed on the nodes that were away; once all have said so, the note goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,78 +26,58 @@ use crate::node::Inner;
 use crate::peers::CallFailure;
 use crate::serve::CallContext;
 
-/// How often to look while something is under way: each look that changes nothing makes the pause to the next half as long again.
+/// How soon to look again while something is under way. What does not get on, because a node is down, is looked at more rarely.
 const BUSY: Duration = Duration::from_millis(20);
-/// How often to look when nothing is, and at most when nothing moves.
+/// How often to look when nothing is, and the longest pause between looks.
 const IDLE: Duration = Duration::from_millis(500);
 /// How long one look may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node may take to answer one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a leader may go on serving reads that has lost its majority: no lease lasts longer (R2).
-const LEASE_NS_MAX: u64 = 1_000_000_000;
 
-/// When this node first saw that the replicas left of a table are in the minority, by the table's id, in nanoseconds.
-type Minorities = BTreeMap<u32, u64>;
-
-/// Runs until the node stops.
+/// Looks for as long as it is let. Being stopped between any two steps is as good as a crash there.
 pub(crate) async fn run(node: Arc<Inner>) {
     let mut seen = None;
-    let mut pause = BUSY;
-    let mut minorities = Minorities::new();
+    let mut busy = BUSY;
     loop {
-        let mut wait = IDLE;
+        let mut pause = IDLE;
         if node.leads_catalog() {
-            let applied = || node.replicas.get(CATALOG_GROUP).map(|replica| replica.view.applied());
-            let before = applied();
+            let applied = node.replicas.get(CATALOG_GROUP).map(|replica| replica.view.applied());
             // Nothing was written to the catalog since a look that left nothing to do: then there is nothing to do.
-            if before != seen {
+            if applied != seen {
                 let cx = node.own_context(LOOK_TIMEOUT);
-                match look(&node, &mut minorities, &cx).await {
-                    Ok(true) => seen = before,
+                match look(&node, &cx).await {
+                    Ok(true) => (seen, busy) = (applied, BUSY),
                     Ok(false) => {
-                        pause = if applied() == before { (pause * 3 / 2).min(IDLE) } else { BUSY };
-                        wait = pause;
+                        pause = busy;
+                        busy = (busy * 2).min(IDLE);
                     }
                     Err(error) => tracing::warn!(%error, "the catalog could not be looked at"),
                 }
             }
         } else {
             seen = None;
-            minorities.clear();
         }
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = node.controller.notified() => pause = BUSY,
-            () = node.stopping() => return,
+            () = tokio::time::sleep(pause) => {}
+            () = node.controller.notified() => busy = BUSY,
         }
     }
 }
 
 /// One look: does the next step for each table. Answers whether nothing is left to do.
-async fn look(node: &Inner, minorities: &mut Minorities, cx: &CallContext) -> Result<bool> {
+async fn look(node: &Inner, cx: &CallContext) -> Result<bool> {
     let mut done = true;
-    let tables = node.table_records(cx).await?;
-    for table in &tables {
+    for table in node.table_records(cx).await? {
         done &= match table.status {
-            TableStatus::Creating => create(node, table, cx).await?,
-            TableStatus::Deleting => delete(node, table, minorities, cx).await?,
+            TableStatus::Creating => create(node, &table, cx).await?,
+            TableStatus::Deleting => delete(node, &table, cx).await?,
             _ => true,
         };
     }
-    minorities.retain(|id, _| tables.iter().any(|table| table.id == *id));
     for item in node.catalog_list("dropped", None, None, cx).await? {
         let (id, partitions) = dropped_from_item(&item)?;
-        // A table that still has its record was just seen to.
-        if tables.iter().any(|table| table.id == id) {
-            continue;
-        }
-        if remove_replicas(node, &partitions).await == Removed::All {
-            let expected = [("kind", "dropped".into())];
-            node.catalog_delete(record_key("dropped", &id.to_string()), &expected, cx).await?;
-        } else {
-            done = false;
-        }
+        done &= finish(node, id, &partitions, cx).await?;
     }
     Ok(done)
 }
@@ -113,9 +89,8 @@ async fn create(node: &Inner, table: &TableRecord, cx: &CallContext) -> Result<b
     if !all_served(node, &table.partitions).await {
         return Ok(false);
     }
-    let expected = table.expected(TableStatus::Creating);
-    let to = TableStatus::Active.name().into();
-    node.catalog_change(record_key("table", &table.name), &expected, "status", to, cx).await
+    let (from, to) = (TableStatus::Creating.name().into(), TableStatus::Active.name().into());
+    node.catalog_change(table, "status", from, to, cx).await
 }
 
 /// Makes a table's replicas on a node. What cannot be reached is tried again at the next look, and looks by itself when it starts.
@@ -153,102 +128,75 @@ async fn ensure(node: &Inner, to: NodeId, table: &TableRecord, partitions: &[&Pa
 
 /// Whether every partition has a leader that takes requests.
 async fn all_served(node: &Inner, partitions: &[PartitionRecord]) -> bool {
-    let mut served: Vec<GroupId> = Vec::new();
-    for (at, _) in by_node(partitions) {
-        let statuses = node.replica_statuses(at, CALL_TIMEOUT).await.unwrap_or_default();
-        served.extend(
-            statuses.iter().filter(|status| status.serves).map(|status| GroupId(status.group)),
-        );
-    }
+    let nodes = by_node(partitions);
+    let groups: Vec<u64> = partitions.iter().map(|partition| partition.group.0).collect();
+    let statuses = nodes.keys().map(|at| node.replica_statuses(*at, &groups, CALL_TIMEOUT));
+    let statuses = join_all(statuses).await.into_iter().flatten().flatten();
+    let served: BTreeSet<GroupId> =
+        statuses.filter(|status| status.serves).map(|status| GroupId(status.group)).collect();
     partitions.iter().all(|partition| served.contains(&partition.group))
 }
 
-async fn delete(
-    node: &Inner,
-    table: &TableRecord,
-    minorities: &mut Minorities,
-    cx: &CallContext,
-) -> Result<bool> {
-    // The replicas are noted down before the name is free again, so that none is ever forgotten.
-    node.catalog_create(&dropped_to_item(table), cx).await?;
-    let over = match remove_replicas(node, &table.partitions).await {
-        Removed::All => true,
-        Removed::Majorities => {
-            let now_ns = node.clock.monotonic_ns();
-            now_ns >= *minorities.entry(table.id).or_insert(now_ns) + LEASE_NS_MAX
-        }
-        Removed::Few => false,
-    };
-    if over {
-        let expected = table.expected(TableStatus::Deleting);
-        node.catalog_delete(record_key("table", &table.name), &expected, cx).await?;
+/// The name is free once no partition of the table has a quorum left: until then some node that has not heard of it yet may route
+/// a request for the new table of that name to the old one, and have it acknowledged there.
+async fn delete(node: &Inner, table: &TableRecord, cx: &CallContext) -> Result<bool> {
+    node.catalog_put(&dropped_to_item(table), cx).await?;
+    let gone = remove_replicas(node, &table.partitions).await;
+    if !table.partitions.iter().all(|partition| has_lost_its_quorum(partition, &gone)) {
+        return Ok(false);
     }
+    node.catalog_free_name(table, cx).await?;
     Ok(false)
 }
 
-/// How many of a table's replicas are removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Removed {
-    /// All of them.
-    All,
-    /// Of each partition so many that those left cannot elect a leader or commit anything.
-    Majorities,
-    /// Some partition may still be served.
-    Few,
+/// Whether the nodes that have let go of their replicas leave too few for a quorum.
+fn has_lost_its_quorum(partition: &PartitionRecord, gone: &BTreeSet<NodeId>) -> bool {
+    let members = &partition.members;
+    let left = members.iter().filter(|member| !gone.contains(&member.node)).count();
+    left < members.len() / 2 + 1
 }
 
-impl Removed {
-    /// What it comes to that these groups' replicas were removed, a group being named once for each.
-    fn of(partitions: &[PartitionRecord], removed: &[GroupId]) -> Self {
-        let counts = partitions.iter().map(|partition| {
-            let gone = removed.iter().filter(|group| **group == partition.group).count();
-            (gone, partition.members.len())
-        });
-        if counts.clone().all(|(gone, of)| gone >= of) {
-            Self::All
-        } else if counts.clone().all(|(gone, of)| gone * 2 >= of) {
-            Self::Majorities
-        } else {
-            Self::Few
-        }
+/// Removes the replicas of a table that is dropped. The note of them goes when all are gone.
+async fn finish(
+    node: &Inner,
+    id: u32,
+    partitions: &[PartitionRecord],
+    cx: &CallContext,
+) -> Result<bool> {
+    let gone = remove_replicas(node, partitions).await;
+    let all = by_node(partitions).keys().all(|at| gone.contains(at));
+    if all {
+        node.catalog_delete(record_key("dropped", &id.to_string()), cx).await?;
     }
+    Ok(all)
 }
 
-/// Removes a table's replicas on all of its nodes, as far as they can be reached.
-async fn remove_replicas(node: &Inner, partitions: &[PartitionRecord]) -> Removed {
+/// Has nodes remove their replicas of these partitions. Answers which have none left.
+async fn remove_replicas(node: &Inner, partitions: &[PartitionRecord]) -> BTreeSet<NodeId> {
     let nodes = by_node(partitions);
-    let removals = nodes.iter().map(|(at, partitions)| remove_on(node, *at, partitions));
-    let removed: Vec<GroupId> = join_all(removals).await.into_iter().flatten().collect();
-    Removed::of(partitions, &removed)
+    let removed = nodes.iter().map(|(at, partitions)| async move {
+        for partition in partitions {
+            if let Err(why) = remove(node, *at, partition).await {
+                tracing::debug!(node = at.0, %why, "a replica could not be removed yet");
+                return None;
+            }
+        }
+        Some(*at)
+    });
+    join_all(removed).await.into_iter().flatten().collect()
 }
 
-/// Removes replicas on a node; answers the groups of those that are gone. A node that cannot be reached is asked only once.
-async fn remove_on(node: &Inner, at: NodeId, partitions: &[&PartitionRecord]) -> Vec<GroupId> {
-    let mut gone = Vec::new();
-    for partition in partitions {
-        let Some(member) = partition.members.iter().find(|member| member.node == at) else {
-            continue;
-        };
-        let removed: Result<(), CallFailure> = if at == node.id() {
-            node.remove_replica(partition.group).await.map_err(CallFailure::NotSent)
-        } else if let Some(peers) = &node.peers {
-            let request = wire::RemoveReplicaRequest {
-                group: partition.group.0,
-                replica_id: member.replica.0,
-            };
-            let ask = |mut client: crate::peers::Client| async move {
-                client.remove_replica(request).await
-            };
-            peers.ask(at, CALL_TIMEOUT, ask).await.map(|_| ())
-        } else {
-            Ok(())
-        };
-        if removed.is_err() {
-            break;
-        }
-        gone.push(partition.group);
+async fn remove(node: &Inner, at: NodeId, partition: &PartitionRecord) -> Result<(), CallFailure> {
+    if at == node.id() {
+        return node.remove_replica(partition.group).await.map_err(CallFailure::NotSent);
     }
-    gone
+    let own = partition.members.iter().find(|member| member.node == at);
+    let (Some(peers), Some(own)) = (&node.peers, own) else { return Ok(()) };
+    let request =
+        wire::RemoveReplicaRequest { group: partition.group.0, replica_id: own.replica.0 };
+    let ask =
+        |mut client: crate::peers::Client| async move { client.remove_replica(request).await };
+    peers.ask(at, CALL_TIMEOUT, ask).await.map(|_| ())
 }
 
 /// The partitions that each node holds a replica of.
@@ -269,28 +217,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partition_is_over_once_those_left_are_no_majority() {
-        let partition = |group, members: u64| PartitionRecord {
-            group: GroupId(group),
+    fn a_name_is_kept_while_the_old_table_could_take_a_write() {
+        let members = [1, 2, 3].map(|id| Member { replica: ReplicaId(id), node: NodeId(id) });
+        let mut partition = PartitionRecord {
+            group: GroupId(1),
             generation: 1,
             first_hash: 0,
             last_hash: u64::MAX,
-            members: (1..=members)
-                .map(|id| Member { replica: ReplicaId(id), node: NodeId(id) })
-                .collect(),
+            members: members.to_vec(),
         };
-        let of = |members, removed: &[u64]| {
-            let removed: Vec<_> = removed.iter().copied().map(GroupId).collect();
-            Removed::of(&[partition(1, members), partition(2, members)], &removed)
+        let lost = |partition: &PartitionRecord, gone: &[u64]| {
+            has_lost_its_quorum(partition, &gone.iter().copied().map(NodeId).collect())
         };
-        assert_eq!(of(3, &[1, 2, 1, 2, 1, 2]), Removed::All);
-        assert_eq!(of(3, &[1, 2, 1, 2]), Removed::Majorities);
-        assert_eq!(of(3, &[1, 2, 1, 2, 1]), Removed::Majorities);
-        assert_eq!(of(3, &[1, 2, 1, 1]), Removed::Few);
-        assert_eq!(of(3, &[]), Removed::Few);
-        // Of two, one alone has no majority; of one, nothing is left.
-        assert_eq!(of(2, &[1, 2]), Removed::Majorities);
-        assert_eq!(of(1, &[1, 2]), Removed::All);
-        assert_eq!(of(1, &[2]), Removed::Few);
+        assert!(!lost(&partition, &[]));
+        assert!(!lost(&partition, &[1]));
+        assert!(lost(&partition, &[1, 3]));
+        partition.members.truncate(1);
+        assert!(!lost(&partition, &[2]));
+        assert!(lost(&partition, &[1]));
     }
 }

@@ -8,9 +8,7 @@ pub(crate) mod controller;
 pub(crate) mod placement;
 pub(crate) mod records;
 
-use stator_model::api::{
-    DeleteItem, GetItem, Names, PutItem, Query, ReturnValues, UpdateItem, Values,
-};
+use stator_model::api::{DeleteItem, GetItem, PutItem, Query, ReturnValues, UpdateItem, Values};
 use stator_model::{AttributeValue, EncodedItem, Error, ErrorKind, Item, Number, Result};
 
 use self::records::{NodeRecord, TableRecord, record_key};
@@ -42,45 +40,58 @@ impl Inner {
         Box::pin(self.write(request, &cx.to_catalog())).await.map(|_| ())
     }
 
-    /// Changes an attribute of a record that is what it is expected to be. False if it is not.
+    /// Changes an attribute of a table's record from one value to another. False if it was not that value, or the record is by
+    /// now that of another table of the same name.
     pub(crate) async fn catalog_change(
         &self,
-        key: Item,
-        expected: &Expected<'_>,
+        table: &TableRecord,
         attribute: &str,
+        from: AttributeValue,
         to: AttributeValue,
         cx: &CallContext,
     ) -> Result<bool> {
-        let (condition, mut names, mut values) = as_condition(expected);
-        names.insert("#to".to_owned(), attribute.to_owned());
-        values.insert(":to".to_owned(), to);
+        let names = [("#a", attribute), ("#protected", "deletion_protection")];
+        let names = names.map(|(name, of)| (name.to_owned(), of.to_owned()));
+        let values = [
+            (":from", from),
+            (":to", to),
+            (":id", table.id_value()),
+            (":protected", table.deletion_protection.into()),
+        ];
         let request = UpdateItem {
-            key,
-            update_expression: Some("SET #to = :to".into()),
-            condition_expression: Some(condition),
-            expression_attribute_names: names,
-            expression_attribute_values: values,
+            key: record_key("table", &table.name),
+            update_expression: Some("SET #a = :to".into()),
+            condition_expression: Some(
+                "#a = :from AND table_id = :id AND #protected = :protected".into(),
+            ),
+            expression_attribute_names: names.into(),
+            expression_attribute_values: values
+                .map(|(name, value)| (name.to_owned(), value))
+                .into(),
             ..UpdateItem::default()
         };
         held(Box::pin(self.write(request, &cx.to_catalog())).await)
     }
 
-    /// Removes a record that is what it is expected to be. False if it is not.
-    pub(crate) async fn catalog_delete(
+    /// Removes a table's record, and with it frees the name; not that of another table which has the name by now.
+    pub(crate) async fn catalog_free_name(
         &self,
-        key: Item,
-        expected: &Expected<'_>,
+        table: &TableRecord,
         cx: &CallContext,
-    ) -> Result<bool> {
-        let (condition, names, values) = as_condition(expected);
+    ) -> Result<()> {
         let request = DeleteItem {
-            key,
-            condition_expression: Some(condition),
-            expression_attribute_names: names,
-            expression_attribute_values: values,
+            key: record_key("table", &table.name),
+            condition_expression: Some("table_id = :id".into()),
+            expression_attribute_values: [(":id".to_owned(), table.id_value())].into(),
             ..DeleteItem::default()
         };
-        held(Box::pin(self.write(request, &cx.to_catalog())).await)
+        held(Box::pin(self.write(request, &cx.to_catalog())).await).map(|_| ())
+    }
+
+    /// Removes a record.
+    pub(crate) async fn catalog_delete(&self, key: Item, cx: &CallContext) -> Result<()> {
+        let request = DeleteItem { key, ..DeleteItem::default() };
+        Box::pin(self.write(request, &cx.to_catalog())).await.map(|_| ())
     }
 
     /// The next id of a kind: never given twice.
@@ -144,19 +155,6 @@ impl Inner {
         let items = self.catalog_list("node", None, None, cx).await?;
         items.iter().map(NodeRecord::from_item).collect()
     }
-}
-
-/// Attributes that a record must have for a change: what the writer knew when it decided. At least one.
-pub(crate) type Expected<'a> = [(&'a str, AttributeValue)];
-
-fn as_condition(expected: &Expected<'_>) -> (String, Names, Values) {
-    let (mut terms, mut names, mut values) = (Vec::new(), Names::new(), Values::new());
-    for (number, (attribute, value)) in expected.iter().enumerate() {
-        terms.push(format!("#a{number} = :v{number}"));
-        names.insert(format!("#a{number}"), (*attribute).to_owned());
-        values.insert(format!(":v{number}"), value.clone());
-    }
-    (terms.join(" AND "), names, values)
 }
 
 /// Whether a conditional write was done; a condition that did not hold is an answer here, not an error.

@@ -4,22 +4,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stator_consensus::{Class, Event, GroupId, PeerMessage, ReplicaId};
+use stator_consensus::{Class, Event, GroupId, NodeId, PeerMessage, ReplicaId};
 use stator_model::error::Retry;
 use stator_model::{ErrorKind, Result};
 use stator_proto::error::to_detail;
 use stator_proto::operation::{decode_request, encode_answer};
 use stator_proto::peer::v1 as wire;
 use stator_proto::peer::v1::peer_server::Peer;
+use stator_storage::partition::Member;
 use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
 use crate::node::Inner;
-use crate::serve::{CallContext, Target};
+use crate::serve::Target;
 use crate::wire::from_replica_spec;
 
 /// How long a node may take to make or remove a replica.
 const REPLICA_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause before a host that has too much to do is looked at again.
+const FLOODED_PAUSE: Duration = Duration::from_millis(1);
 
 /// The door.
 pub(crate) struct PeerDoor {
@@ -58,12 +61,17 @@ impl Peer for PeerDoor {
                     () = node.stopping() => break,
                 };
                 let Ok(Some(frame)) = frame else { break };
+                if node.has_failed() {
+                    break;
+                }
                 let Some(wire::peer_frame::Frame::Batch(batch)) = frame.frame else { break };
                 node.replicas.tell_hosts(|| Event::Ping(from));
                 for message in batch.messages {
-                    if let Some(message) = peer_message(message) {
-                        node.replicas.tell(message.group, Event::Message(message));
-                    }
+                    take(&node, from, message);
+                }
+                // Hosts that cannot keep up are not given more: what waits then waits with its sender, who has bounds for it.
+                while node.replicas.is_flooded() && !node.is_stopping() {
+                    tokio::time::sleep(FLOODED_PAUSE).await;
                 }
             }
             // Dropped here, which ends the other direction, and with it the stream.
@@ -78,22 +86,24 @@ impl Peer for PeerDoor {
         request: tonic::Request<wire::ForwardRequest>,
     ) -> Result<Response<wire::ForwardResponse>, Status> {
         let message = request.into_inner();
-        let request_id = self.node.request_ids.given_or_made(Some(&message.request_id));
-        let timeout = Duration::from_millis(message.deadline_ms.into());
-        let cx = self.node.context(request_id, Some(timeout));
-        let cx = cx.with_page_room(message.page_bytes_max);
-        let (room, left) = (cx.page_room(), cx.clone());
-        let result = Box::pin(self.serve_forwarded(message, cx)).await;
-        let scanned_bytes = room.saturating_sub(left.page_room());
-        Ok(Response::new(wire::ForwardResponse { result: Some(result), scanned_bytes }))
+        let result = Box::pin(self.serve_forwarded(message)).await;
+        Ok(Response::new(wire::ForwardResponse { result: Some(result) }))
     }
 
     async fn ensure_replica(
         &self,
         request: tonic::Request<wire::EnsureReplicaRequest>,
     ) -> Result<Response<wire::EnsureReplicaResponse>, Status> {
+        if self.node.has_failed() {
+            return Err(Status::unavailable("this node has failed"));
+        }
         let spec = request.into_inner().spec.unwrap_or_default();
         let (table, partition) = from_replica_spec(spec).map_err(Status::invalid_argument)?;
+        if partition.group == crate::catalog::records::CATALOG_GROUP
+            || partition.group.0 >> 32 != u64::from(table.id)
+        {
+            return Err(Status::invalid_argument("the group is not one of the table's"));
+        }
         let existed = self.node.replicas.get(partition.group).is_some();
         let made = self.node.ensure_replica(&table, &partition, true);
         let made = tokio::time::timeout(REPLICA_TIMEOUT, made).await;
@@ -116,13 +126,9 @@ impl Peer for PeerDoor {
         if held.is_some_and(|spec| spec.replica != request.replica_id) {
             return Err(Status::failed_precondition("another replica of the group is here"));
         }
-        // A task of its own: a caller that goes away must not leave a replica half removed.
-        let node = self.node.clone();
-        let removal = tokio::spawn(async move { node.remove_replica(group).await });
-        let removed = tokio::time::timeout(REPLICA_TIMEOUT, removal).await;
+        let removed = tokio::time::timeout(REPLICA_TIMEOUT, self.node.remove_replica(group)).await;
         removed
             .map_err(|_| Status::deadline_exceeded("the replica was not removed in time"))?
-            .map_err(|_| Status::aborted("the node is stopping"))?
             .map_err(Status::failed_precondition)?;
         Ok(Response::new(wire::RemoveReplicaResponse { existed }))
     }
@@ -150,18 +156,17 @@ impl Peer for PeerDoor {
             return Err(Status::unavailable("this node is stopping"));
         }
         let wanted = request.into_inner().groups;
-        let mut groups = self.node.own_statuses();
-        if !wanted.is_empty() {
-            groups.retain(|status| wanted.contains(&status.group));
-        }
+        let groups = self.node.own_statuses(&wanted);
         Ok(Response::new(wire::ReplicaStatusResponse { node_id: self.node.id().0, groups }))
     }
 
     async fn send_snapshot(
         &self,
-        _request: tonic::Request<Streaming<wire::SnapshotFrame>>,
+        request: tonic::Request<Streaming<wire::SnapshotFrame>>,
     ) -> Result<Response<wire::SnapshotReceipt>, Status> {
-        Err(Status::unimplemented("snapshots are not taken yet"))
+        crate::snapshots::receive::receive(&self.node, request.into_inner())
+            .await
+            .map(Response::new)
     }
 }
 
@@ -169,9 +174,11 @@ impl PeerDoor {
     async fn serve_forwarded(
         &self,
         message: wire::ForwardRequest,
-        mut cx: CallContext,
     ) -> wire::forward_response::Result {
         use wire::forward_response::Result as Answered;
+        let request_id = self.node.request_ids.given_or_made(Some(&message.request_id));
+        let timeout = Duration::from_millis(message.deadline_ms.into());
+        let mut cx = self.node.context(request_id, Some(timeout));
         let Some(target) = message.target else {
             return Answered::NotHere(wire::NotHere { leader_node_id: None, stale_route: true });
         };
@@ -201,6 +208,23 @@ impl PeerDoor {
             }
             Err(error) => Answered::Error(to_detail(&error, None)),
         }
+    }
+}
+
+/// Gives a message to the host of its group, if the node that it comes from holds the replica that it is said to be from.
+fn take(node: &Inner, from: NodeId, message: wire::GroupMessage) {
+    let Some(message) = peer_message(message) else { return };
+    let Some(replica) = node.replicas.get(message.group) else { return };
+    let is_theirs = |member: &Member| (member.replica, member.node) == (message.from.0, from.0);
+    if replica.spec.members.iter().any(is_theirs) {
+        replica.host.push(Event::Message(message));
+    } else {
+        tracing::warn!(
+            group = message.group.0,
+            node = from.0,
+            replica = message.from.0,
+            "dropped a message of a replica that is not that node's"
+        );
     }
 }
 

@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 
 /// Bytes of entries that may wait.
 const ENTRY_BYTES_MAX: usize = 16 << 20;
-/// Bytes of entries that go out at once: a heartbeat that comes just after them waits for no more than this.
-const ENTRY_BYTES_AT_ONCE: usize = 512 << 10;
+/// Bytes of entries that are enough for one frame.
+const FRAME_BYTES: usize = 1 << 20;
 /// Heartbeats, votes and the like that may wait.
 const CONTROL_MAX: usize = 16 * 1024;
 
@@ -69,34 +69,28 @@ impl Queue {
         !dropped.control.is_empty() || !dropped.entries.is_empty()
     }
 
-    /// Waits for something to send, and takes it: what keeps leaders first. An empty answer is a sign of life.
+    /// Waits for something to send, and takes it: what keeps leaders first, and then entries, not more of them than heartbeats that
+    /// come next can wait behind. An empty answer is a sign of life.
     pub(crate) async fn take(&self) -> Vec<PeerMessage> {
         loop {
             let bell = self.bell.notified();
             {
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut messages = std::mem::take(&mut waiting.control);
-                waiting.take_entries(&mut messages);
+                let mut bytes = 0;
+                while bytes < FRAME_BYTES
+                    && let Some(message) = waiting.entries.pop_front()
+                {
+                    bytes += message.payload.len();
+                    messages.push(message);
+                }
+                waiting.entry_bytes -= bytes;
                 if std::mem::take(&mut waiting.ping) || !messages.is_empty() {
                     return messages;
                 }
             }
             bell.await;
         }
-    }
-}
-
-impl Waiting {
-    /// Takes as many messages with entries as go out at once, one at least, in order.
-    fn take_entries(&mut self, messages: &mut Vec<PeerMessage>) {
-        let mut bytes = 0;
-        while bytes < ENTRY_BYTES_AT_ONCE
-            && let Some(message) = self.entries.pop_front()
-        {
-            bytes += message.payload.len();
-            messages.push(message);
-        }
-        self.entry_bytes -= bytes;
     }
 }
 
@@ -129,18 +123,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_entries_go_out_in_parts_and_heartbeats_go_between() {
+    async fn a_heartbeat_waits_behind_one_frame_of_entries_at_most() {
         let queue = Queue::default();
         queue.open();
-        for _ in 0..3 {
-            assert!(queue.push(message(Class::Entries, ENTRY_BYTES_AT_ONCE)));
+        for _ in 0..4 {
+            assert!(queue.push(message(Class::Entries, FRAME_BYTES / 2)));
         }
-        for _ in 0..3 {
-            assert!(queue.push(message(Class::Control, 1)));
-            let classes: Vec<_> = queue.take().await.iter().map(|message| message.class).collect();
-            assert_eq!(classes, [Class::Control, Class::Entries]);
-        }
-        assert!(queue.push(message(Class::Entries, ENTRY_BYTES_MAX)), "all of the room is back");
+        assert_eq!(queue.take().await.len(), 2);
+        assert!(queue.push(message(Class::Control, 1)));
+        let classes: Vec<Class> = queue.take().await.iter().map(|message| message.class).collect();
+        assert_eq!(classes, [Class::Control, Class::Entries, Class::Entries]);
+        assert!(queue.push(message(Class::Entries, ENTRY_BYTES_MAX)), "what is taken leaves room");
     }
 
     #[tokio::test]

@@ -2,7 +2,6 @@
 //! asked again.
 
 use std::collections::BTreeMap;
-use std::future::ready;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -13,9 +12,9 @@ use stator_model::api::{
 use stator_model::error::Applied;
 use stator_model::limits::BATCH_BYTES_MAX;
 use stator_model::read::PreparedGets;
-use stator_model::schema::KeySchema;
 use stator_model::write::{PreparedWrite, prepare_batch};
 use stator_model::{EncodedItem, Error, ErrorKind, Result};
+use stator_storage::partition::read::ReadError;
 use stator_storage::partition::{PartitionOutcome, PartitionRequest, get};
 
 use super::CallContext;
@@ -24,21 +23,13 @@ use super::item::{other_answer, unwrap};
 use super::route::{Attempt, Attempts, Way};
 use crate::catalog::records::PartitionRecord;
 use crate::node::Inner;
+use crate::replicas::Replica;
 use crate::tables::Table;
 
-/// The part of a batch that falls into one partition.
-struct Share<T> {
-    table: Arc<Table>,
-    /// Of the table's partitions.
-    index: usize,
-    part: T,
-}
-
-impl<T> Share<T> {
-    fn partition(&self) -> &PartitionRecord {
-        &self.table.partitions()[self.index]
-    }
-}
+/// What deleting an item takes in an entry: its key.
+const KEY_BYTES_MAX: usize = 4096;
+/// How many items of a batch are read on the caller's own task.
+const INLINE_MAX: usize = 8;
 
 impl Inner {
     /// Reads items by key.
@@ -47,42 +38,57 @@ impl Inner {
         request: BatchGetItem,
         cx: &CallContext,
     ) -> Result<BatchGetItemAnswer> {
+        let mut shares = Vec::new();
+        for (name, wanted) in request.request_items {
+            let table = self.table_for(&name, cx).await?;
+            let prepared = wanted.prepare(table.schema())?;
+            let mut by_partition: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+            for (key, attributes) in prepared.keys.iter().zip(&wanted.keys) {
+                by_partition
+                    .entry(table.index_of(key.hash()))
+                    .or_default()
+                    .push(attributes.clone());
+            }
+            for (index, keys) in by_partition {
+                shares.push((
+                    name.clone(),
+                    table.clone(),
+                    index,
+                    KeysAndAttributes { keys, ..wanted.clone() },
+                ));
+            }
+        }
+        let reads = shares.iter().map(|(name, table, index, share)| {
+            self.get_share(name, table, &table.partitions()[*index], share, cx)
+        });
         let mut answer = BatchGetItemAnswer::default();
-        let (mut failure, mut bytes) = (None, 0);
-        let mut waiting = request.request_items;
-        let mut attempts = Attempts::new(cx);
-        loop {
-            let shares = self.shares_to_get(&waiting, cx).await?;
-            waiting.clear();
-            let reads = shares.iter().map(|(name, share)| self.get_share(name, share, cx));
-            for ((name, share), result) in shares.iter().zip(join_all(reads).await) {
-                let (items, mut left) = match result {
-                    Ok(Some(read)) => read,
-                    Ok(None) => {
-                        add_keys(&mut waiting, name, &share.part, share.part.keys.clone());
-                        continue;
-                    }
-                    Err(error) if is_passing(&error) => {
-                        failure.get_or_insert(error);
-                        (Vec::new(), share.part.keys.clone())
-                    }
-                    Err(error) => return Err(error),
-                };
-                let size: usize = items.iter().map(|item| item.as_bytes().len()).sum();
-                let found = answer.responses.entry(name.clone()).or_default();
-                if bytes + size <= BATCH_BYTES_MAX {
-                    bytes += size;
-                    found.extend(items);
-                } else {
-                    // Whole shares only: which key an item is of is not told apart here.
-                    left.clone_from(&share.part.keys);
+        let mut failure = None;
+        let mut bytes = 0;
+        for ((name, _, _, share), result) in shares.iter().zip(join_all(reads).await) {
+            let (items, mut left) = match result {
+                Ok(read) => read,
+                Err(error) if is_passing(&error) => {
+                    failure.get_or_insert(error);
+                    (Vec::new(), share.keys.clone())
                 }
-                add_keys(&mut answer.unprocessed_keys, name, &share.part, left);
+                Err(error) => return Err(error),
+            };
+            let size: usize = items.iter().map(|item| item.as_bytes().len()).sum();
+            let found = answer.responses.entry(name.clone()).or_default();
+            if bytes + size <= BATCH_BYTES_MAX {
+                bytes += size;
+                found.extend(items);
+            } else {
+                // Whole shares only: which key an item is of is not told apart here.
+                left.clone_from(&share.keys);
             }
-            if waiting.is_empty() {
-                break;
+            if !left.is_empty() {
+                let entry = answer
+                    .unprocessed_keys
+                    .entry(name.clone())
+                    .or_insert_with(|| KeysAndAttributes { keys: Vec::new(), ..share.clone() });
+                entry.keys.extend(left);
             }
-            attempts.rest(self).await?;
         }
         let nothing = answer.responses.values().all(Vec::is_empty);
         match failure {
@@ -92,55 +98,35 @@ impl Inner {
         }
     }
 
-    /// What a batch reads, by partition, under the tables' names as the request has them.
-    async fn shares_to_get(
-        &self,
-        request_items: &BTreeMap<String, KeysAndAttributes>,
-        cx: &CallContext,
-    ) -> Result<Vec<(String, Share<KeysAndAttributes>)>> {
-        let mut shares = Vec::new();
-        for (name, wanted) in request_items {
-            let prepare = |schema: &KeySchema| wanted.prepare(schema);
-            let (table, prepared) = self.prepared(name, cx, prepare).await?;
-            let mut by_partition: BTreeMap<usize, Vec<_>> = BTreeMap::new();
-            for (key, attributes) in prepared.keys.iter().zip(&wanted.keys) {
-                let keys = by_partition.entry(table.index_of(key.hash())).or_default();
-                keys.push(attributes.clone());
-            }
-            for (index, keys) in by_partition {
-                let part = KeysAndAttributes { keys, ..wanted.clone() };
-                shares.push((name.clone(), Share { table: table.clone(), index, part }));
-            }
-        }
-        Ok(shares)
-    }
-
-    /// Reads one partition's share of a batch: what was found, and the keys that there was no room for. `None` if what was known of
-    /// the table has proved stale.
+    /// Reads one partition's share of a batch: what was found, and the keys that there was no room for.
     async fn get_share(
         &self,
         name: &str,
-        share: &Share<KeysAndAttributes>,
+        table: &Table,
+        partition: &PartitionRecord,
+        share: &KeysAndAttributes,
         cx: &CallContext,
-    ) -> Result<Option<(Vec<EncodedItem>, Vec<stator_model::Item>)>> {
-        let (table, partition, part) = (&share.table, share.partition(), &share.part);
-        let freshness = Freshness::of(part.consistent_read);
-        let prepared = part.prepare(table.schema())?;
+    ) -> Result<(Vec<EncodedItem>, Vec<stator_model::Item>)> {
+        let freshness = Freshness::of(share.consistent_read);
+        let prepared = Arc::new(share.prepare(table.schema())?);
         let mut attempts = Attempts::new(cx);
         loop {
             let attempt = match self.way_to_read(&mut attempts, partition, freshness) {
                 Way::Here(replica) => {
-                    let engine = self.engine.as_ref();
-                    self.read_here(&replica, freshness, cx, || {
-                        let gets = prepared.keys.iter().map(|key| get(engine, &replica.spec, key));
-                        ready(gets.collect::<Result<Vec<_>, _>>())
-                    })
-                    .await
-                    .then(|found| fitting(&prepared, part, found))
+                    let found = self.read_here(&replica, freshness, cx, || {
+                        let (engine, spec) = (self.engine.clone(), replica.spec.clone());
+                        let prepared = prepared.clone();
+                        let gets = move || {
+                            let keys = prepared.keys.iter();
+                            keys.map(|key| get(engine.as_ref(), &spec, key)).collect()
+                        };
+                        self.read_many(share.keys.len(), gets, cx)
+                    });
+                    found.await.then(|found| fitting(&prepared, share, found))
                 }
                 Way::There(node) => {
                     let part =
-                        BatchGetItem { request_items: [(name.to_owned(), part.clone())].into() };
+                        BatchGetItem { request_items: [(name.to_owned(), share.clone())].into() };
                     let answer = self.forward(node, partition, part.into(), cx).await;
                     unwrap::<BatchGetItem>(answer).then(|mut answer| {
                         let left = answer.unprocessed_keys.remove(name);
@@ -152,13 +138,20 @@ impl Inner {
                 }
                 Way::Nowhere => Attempt::StaleRoute,
             };
-            if self.outdated(table, &attempt, cx) {
-                return Ok(None);
-            }
             if let Some(read) = attempts.judge(self, table, partition, attempt).await? {
-                return Ok(Some(read));
+                return Ok(read);
             }
         }
+    }
+
+    /// A few items are read at once, as single ones are; many on the threads for long reads.
+    async fn read_many<T: Send + 'static>(
+        &self,
+        count: usize,
+        read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+        cx: &CallContext,
+    ) -> Result<T, ReadError> {
+        if count <= INLINE_MAX { read() } else { self.pooled(cx, read).await }
     }
 
     /// Puts and deletes items.
@@ -167,45 +160,47 @@ impl Inner {
         request: BatchWriteItem,
         cx: &CallContext,
     ) -> Result<BatchWriteItemAnswer> {
+        let mut shares = Vec::new();
+        for (name, writes) in request.request_items {
+            let table = self.table_for(&name, cx).await?;
+            let prepared = prepare_batch(&writes, table.schema())?;
+            let mut by_partition: BTreeMap<usize, Vec<WriteRequest>> = BTreeMap::new();
+            for (prepared, write) in prepared.iter().zip(writes) {
+                by_partition.entry(table.index_of(prepared.key.hash())).or_default().push(write);
+            }
+            for (index, writes) in by_partition {
+                shares.push((name.clone(), table.clone(), index, writes));
+            }
+        }
+        let writes = shares.iter().map(|(name, table, index, writes)| {
+            self.write_share(name, table, &table.partitions()[*index], writes, cx)
+        });
+        let results = join_all(writes).await;
+        // An error of one share answers for all: nothing was applied only if that is so of each.
+        let is_undone = |result: &Result<Vec<WriteRequest>>, share: usize| match result {
+            Ok(left) => left.len() == share,
+            Err(error) => error.applied() == Applied::No,
+        };
+        let none_applied =
+            results.iter().zip(&shares).all(|(r, share)| is_undone(r, share.3.len()));
         let mut answer = BatchWriteItemAnswer::default();
         let (mut failure, mut done) = (None, 0);
-        let mut waiting = request.request_items;
-        let mut attempts = Attempts::new(cx);
-        // What happened to the others is not told by an error of one part: some of it may have been written.
-        let after = |done: usize, error: Error| match done {
-            0 => error,
-            _ => error.with_applied(Applied::Unknown),
-        };
-        loop {
-            let shares = self.shares_to_write(&waiting, cx).await;
-            let shares = shares.map_err(|error| after(done, error))?;
-            waiting.clear();
-            let writes = shares.iter().map(|(name, share)| self.write_share(name, share, cx));
-            let results = join_all(writes).await;
-            for ((name, share), result) in shares.into_iter().zip(results) {
-                match result {
-                    Ok(Some(left)) => {
-                        done += share.part.len() - left.len();
-                        add_writes(&mut answer.unprocessed_items, name, left);
-                    }
-                    Ok(None) => add_writes(&mut waiting, name, share.part),
-                    // What may have been applied is not handed back as if it had not been: the caller is told.
-                    Err(error) if is_passing(&error) && error.applied() == Applied::No => {
-                        failure.get_or_insert(error);
-                        add_writes(&mut answer.unprocessed_items, name, share.part);
-                    }
-                    Err(error) => return Err(error.with_applied(Applied::Unknown)),
+        for ((name, _, _, writes), result) in shares.into_iter().zip(results) {
+            let left = match result {
+                Ok(left) => {
+                    done += writes.len() - left.len();
+                    left
                 }
-            }
-            if waiting.is_empty() {
-                break;
-            }
-            if let Err(error) = attempts.rest(self).await {
-                failure.get_or_insert(error);
-                for (name, writes) in std::mem::take(&mut waiting) {
-                    add_writes(&mut answer.unprocessed_items, name, writes);
+                // What may have been applied is not handed back as if it had not been: the caller is told.
+                Err(error) if is_passing(&error) && error.applied() == Applied::No => {
+                    failure.get_or_insert(error);
+                    writes
                 }
-                break;
+                Err(error) if none_applied => return Err(error),
+                Err(error) => return Err(error.with_applied(Applied::Unknown)),
+            };
+            if !left.is_empty() {
+                answer.unprocessed_items.entry(name).or_default().extend(left);
             }
         }
         match failure {
@@ -214,52 +209,22 @@ impl Inner {
         }
     }
 
-    /// What a batch writes, by partition, under the tables' names as the request has them.
-    async fn shares_to_write(
-        &self,
-        request_items: &BTreeMap<String, Vec<WriteRequest>>,
-        cx: &CallContext,
-    ) -> Result<Vec<(String, Share<Vec<WriteRequest>>)>> {
-        let mut shares = Vec::new();
-        for (name, writes) in request_items {
-            let prepare = |schema: &KeySchema| prepare_batch(writes, schema);
-            let (table, prepared) = self.prepared(name, cx, prepare).await?;
-            let mut by_partition: BTreeMap<usize, Vec<WriteRequest>> = BTreeMap::new();
-            for (prepared, write) in prepared.iter().zip(writes) {
-                let part = by_partition.entry(table.index_of(prepared.key.hash())).or_default();
-                part.push(write.clone());
-            }
-            for (index, part) in by_partition {
-                shares.push((name.clone(), Share { table: table.clone(), index, part }));
-            }
-        }
-        Ok(shares)
-    }
-
-    /// Writes one partition's share of a batch; answers what was not written. `None`, and nothing written, if what was known of the
-    /// table has proved stale.
+    /// Writes one partition's share of a batch; answers what was not written.
     async fn write_share(
         &self,
         name: &str,
-        share: &Share<Vec<WriteRequest>>,
+        table: &Table,
+        partition: &PartitionRecord,
+        writes: &[WriteRequest],
         cx: &CallContext,
-    ) -> Result<Option<Vec<WriteRequest>>> {
-        let (table, partition, writes) = (&share.table, share.partition(), &share.part);
+    ) -> Result<Vec<WriteRequest>> {
         let mut attempts = Attempts::new(cx);
         loop {
             let attempt = match attempts.way(self, partition) {
-                Way::Here(replica) => {
-                    let prepared: Vec<PreparedWrite> = prepare_batch(writes, table.schema())?;
-                    let request = PartitionRequest::Writes(prepared);
-                    let outcome = self.write_here(&replica, request, cx).await;
-                    outcome.and_then(|outcome| match outcome {
-                        PartitionOutcome::Writes(outcomes) => all_done(outcomes),
-                        PartitionOutcome::Write(_) => Attempt::Done(Err(other_answer())),
-                    })
-                }
+                Way::Here(replica) => self.write_share_here(&replica, table, writes, cx).await,
                 Way::There(node) => {
                     let part = BatchWriteItem {
-                        request_items: [(name.to_owned(), writes.clone())].into(),
+                        request_items: [(name.to_owned(), writes.to_vec())].into(),
                     };
                     let answer = self.forward(node, partition, part.into(), cx).await;
                     unwrap::<BatchWriteItem>(answer).then(|mut answer| {
@@ -268,40 +233,66 @@ impl Inner {
                 }
                 Way::Nowhere => Attempt::StaleRoute,
             };
-            if self.outdated(table, &attempt, cx) {
-                return Ok(None);
-            }
             if let Some(left) = attempts.judge(self, table, partition, attempt).await? {
-                return Ok(Some(left));
+                return Ok(left);
             }
         }
     }
 }
 
-/// Adds keys to what is to be read of a table, with what goes for all of them.
-fn add_keys(
-    to: &mut BTreeMap<String, KeysAndAttributes>,
-    name: &str,
-    of: &KeysAndAttributes,
-    keys: Vec<stator_model::Item>,
-) {
-    if !keys.is_empty() {
-        let entry = to
-            .entry(name.to_owned())
-            .or_insert_with(|| KeysAndAttributes { keys: Vec::new(), ..of.clone() });
-        entry.keys.extend(keys);
+impl Inner {
+    /// Writes one partition's share of a batch on this node, in pieces: an entry of the log has a bound, and a batch's writes
+    /// stand each on its own anyway.
+    async fn write_share_here(
+        &self,
+        replica: &Replica,
+        table: &Table,
+        writes: &[WriteRequest],
+        cx: &CallContext,
+    ) -> Attempt<Vec<WriteRequest>> {
+        let bytes_max = self.config.entry_bytes_max();
+        let (mut undone, mut rest) = (Vec::new(), writes);
+        while !rest.is_empty() {
+            let is_first = rest.len() == writes.len();
+            let (piece, behind) = rest.split_at(piece_len(rest, bytes_max));
+            let prepared: Vec<PreparedWrite> = match prepare_batch(piece, table.schema()) {
+                Ok(prepared) => prepared,
+                Err(error) => return Attempt::Done(Err(error)),
+            };
+            let written = self.write_here(replica, PartitionRequest::Writes(prepared), cx).await;
+            let written = written.and_then(|outcome| match outcome {
+                PartitionOutcome::Writes(outcomes) => all_done(outcomes),
+                PartitionOutcome::Write(_) => Attempt::Done(Err(other_answer())),
+            });
+            match written {
+                Attempt::Done(Ok(left)) => undone.extend(left),
+                Attempt::Done(Err(error)) if error.applied() == Applied::Unknown => {
+                    return Attempt::Done(Err(error));
+                }
+                refused if is_first => return refused,
+                // What is written stands; the rest surely is not, and is the caller's to send again.
+                _ => {
+                    undone.extend_from_slice(rest);
+                    break;
+                }
+            }
+            rest = behind;
+        }
+        Attempt::Done(Ok(undone))
     }
 }
 
-/// Adds writes to those of a table.
-fn add_writes(
-    to: &mut BTreeMap<String, Vec<WriteRequest>>,
-    name: String,
-    writes: Vec<WriteRequest>,
-) {
-    if !writes.is_empty() {
-        to.entry(name).or_default().extend(writes);
-    }
+/// How many writes, from the first on, one entry may carry: one at least.
+fn piece_len(writes: &[WriteRequest], bytes_max: usize) -> usize {
+    let mut bytes = 0usize;
+    let fits = writes.iter().take_while(|write| {
+        bytes = bytes.saturating_add(match write {
+            WriteRequest::Put(item) => item.as_bytes().len(),
+            WriteRequest::Delete(_) => KEY_BYTES_MAX,
+        });
+        bytes <= bytes_max
+    });
+    fits.count().max(1)
 }
 
 /// As many of the items found as one answer holds, and the keys of the others.
@@ -324,15 +315,21 @@ fn fitting(
     Ok((items, left))
 }
 
-/// The outcomes of a share: puts and deletes without conditions either all are done or meet an error.
+/// The outcomes of a share: puts and deletes without conditions either all are done or meet an error. What met one after others
+/// were done is not sent again: the caller is told that some may have been applied.
 fn all_done(outcomes: Vec<stator_storage::partition::WriteOutcome>) -> Attempt<Vec<WriteRequest>> {
-    for outcome in outcomes {
-        match write_outcome(outcome) {
-            Attempt::Done(Ok(_)) => {}
-            other => return other.then(|_| Ok(Vec::new())),
+    let any_done = outcomes.iter().any(std::result::Result::is_ok);
+    let failed = outcomes.into_iter().find(std::result::Result::is_err).map(write_outcome);
+    match failed {
+        None | Some(Attempt::Done(Ok(_))) => Attempt::Done(Ok(Vec::new())),
+        Some(Attempt::Done(Err(error))) if any_done => {
+            Attempt::Done(Err(error.with_applied(Applied::Unknown)))
         }
+        Some(_) if any_done => {
+            Attempt::Done(Err(Error::uncertain("some of the writes were done, and some were not")))
+        }
+        Some(failed) => failed.then(|_| Ok(Vec::new())),
     }
-    Attempt::Done(Ok(Vec::new()))
 }
 
 /// Whether the same request may succeed a little later.
@@ -345,3 +342,7 @@ fn is_passing(error: &Error) -> bool {
             | ErrorKind::DeadlineExceeded
     )
 }
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

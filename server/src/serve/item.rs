@@ -54,8 +54,8 @@ impl Inner {
     ) -> Result<R::Answer> {
         let mut attempts = Attempts::new(cx);
         loop {
-            let prepare = |schema: &KeySchema| request.prepare(schema);
-            let (table, prepared) = self.prepared(request.table_name(), cx, prepare).await?;
+            let table = self.table_for(request.table_name(), cx).await?;
+            let prepared = request.prepare(table.schema())?;
             let partition = table.partition_of(prepared.key.hash());
             let attempt = match attempts.way(self, partition) {
                 Way::Here(replica) => {
@@ -88,8 +88,8 @@ impl Inner {
         let freshness = Freshness::of(request.consistent_read);
         let mut attempts = Attempts::new(cx);
         loop {
-            let prepare = |schema: &KeySchema| request.prepare(schema);
-            let (table, prepared) = self.prepared(&request.table_name, cx, prepare).await?;
+            let table = self.table_for(&request.table_name, cx).await?;
+            let prepared = request.prepare(table.schema())?;
             let partition = table.partition_of(prepared.key.hash());
             let attempt = match self.way_to_read(&mut attempts, partition, freshness) {
                 Way::Here(replica) => {
@@ -121,7 +121,7 @@ impl Inner {
         freshness: Freshness,
     ) -> Way {
         if freshness == Freshness::Eventual
-            && !attempts.are_for_another(partition)
+            && !attempts.is_astray(partition)
             && let Some(replica) = self.replicas.get(partition.group)
             && replica.data.note().is_some()
             && replica.view.begin_unleased().is_some()

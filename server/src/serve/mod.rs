@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use stator_consensus::NodeId;
-use stator_model::limits::PAGE_BYTES_MAX;
 use stator_model::{Answer, Error, ErrorKind, Request, Result};
 
 use crate::node::Inner;
@@ -41,8 +40,6 @@ pub(crate) struct CallContext {
     pub(crate) of_catalog: bool,
     /// The node that served the request, if it was sent on; 0 is none.
     forwarded: Arc<AtomicU64>,
-    /// What a page of Scan may still read, in bytes: its parts are of several partitions, perhaps on several nodes.
-    page_room: Arc<AtomicU64>,
 }
 
 /// The partition that a request was sent on for.
@@ -55,57 +52,12 @@ impl CallContext {
     /// A client's request.
     #[must_use]
     pub(crate) fn new(request_id: Arc<str>, deadline_ns: u64) -> Self {
-        Self {
-            request_id,
-            deadline_ns,
-            target: None,
-            of_catalog: false,
-            forwarded: Arc::default(),
-            page_room: Arc::new(AtomicU64::new(PAGE_BYTES_MAX as u64)),
-        }
+        Self { request_id, deadline_ns, target: None, of_catalog: false, forwarded: Arc::default() }
     }
 
     /// The same caller and deadline, for a request of the node's own to the catalog.
     pub(crate) fn to_catalog(&self) -> Self {
-        let new = Self::new(self.request_id.clone(), self.deadline_ns);
-        Self { of_catalog: true, ..new }
-    }
-
-    /// The same caller, but for at most this long from `now_ns` on.
-    pub(crate) fn for_at_most(&self, patience: Duration, now_ns: u64) -> Self {
-        let patience_ns = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
-        let deadline_ns = self.deadline_ns.min(now_ns.saturating_add(patience_ns));
-        Self { deadline_ns, ..self.clone() }
-    }
-
-    /// Whether another node has sent the request on for another group than this: then its table is another one of the same name,
-    /// or has been cut differently, and nothing here is what was asked for.
-    pub(crate) fn is_for_another(&self, group: stator_consensus::GroupId) -> bool {
-        self.target.is_some_and(|target| target.group != group)
-    }
-
-    /// The same context with a page of which nothing was read.
-    pub(crate) fn with_a_page(&self) -> Self {
-        Self { page_room: Arc::new(AtomicU64::new(PAGE_BYTES_MAX as u64)), ..self.clone() }
-    }
-
-    /// How many bytes a page may still read.
-    pub(crate) fn page_room(&self) -> u64 {
-        self.page_room.load(Ordering::Relaxed)
-    }
-
-    /// The same context for a page of no more than so many bytes. Zero, as of a sender that says nothing, is no bound.
-    pub(crate) fn with_page_room(self, bytes: u64) -> Self {
-        if bytes > 0 {
-            self.page_room.fetch_min(bytes, Ordering::Relaxed);
-        }
-        self
-    }
-
-    /// A part of a page has read so many bytes.
-    pub(crate) fn took_of_page(&self, bytes: u64) {
-        let left = self.page_room().saturating_sub(bytes);
-        self.page_room.store(left, Ordering::Relaxed);
+        Self { target: None, of_catalog: true, forwarded: Arc::default(), ..self.clone() }
     }
 
     /// A node has served the request in this one's place.

@@ -10,7 +10,7 @@ use stator_model::{AttributeValue, Error, ErrorKind, Result};
 
 use super::CallContext;
 use crate::catalog::placement::{Candidate, loads, place};
-use crate::catalog::records::{TableRecord, record_key};
+use crate::catalog::records::{TableRecord, dropped_to_item};
 use crate::node::Inner;
 
 /// Replicas of a partition, where there are as many nodes.
@@ -53,6 +53,7 @@ impl Inner {
         if !self.catalog_create(&record.to_item(), cx).await? {
             return Err(exists());
         }
+        self.controller.notify_one();
         Ok(CreateTableAnswer { table: record.describe() })
     }
 
@@ -113,11 +114,8 @@ impl Inner {
             return Err(busy(&record, "updated"));
         }
         if let Some(protection) = request.deletion_protection {
-            let mut expected = record.expected(TableStatus::Active);
-            expected.push(("deletion_protection", record.deletion_protection.into()));
-            let key = record_key("table", &record.name);
-            let to = protection.into();
-            if !self.catalog_change(key, &expected, "deletion_protection", to, cx).await? {
+            let (from, to) = (record.deletion_protection.into(), protection.into());
+            if !self.catalog_change(&record, "deletion_protection", from, to, cx).await? {
                 return Err(busy(&record, "updated"));
             }
             record.deletion_protection = protection;
@@ -132,6 +130,7 @@ impl Inner {
     ) -> Result<DeleteTableAnswer> {
         let mut record = self.existing(&request.table_name, cx).await?;
         match record.status {
+            // Both of its records may not have been written yet: they are, once more.
             TableStatus::Deleting => {}
             TableStatus::Active => {
                 if record.deletion_protection {
@@ -141,12 +140,8 @@ impl Inner {
                         record.name
                     )));
                 }
-                // Still unprotected when it goes, that is.
-                let mut expected = record.expected(TableStatus::Active);
-                expected.push(("deletion_protection", false.into()));
-                let key = record_key("table", &record.name);
-                let to = TableStatus::Deleting.name().into();
-                if !self.catalog_change(key, &expected, "status", to, cx).await? {
+                let (from, to) = (record.status.name().into(), TableStatus::Deleting.name().into());
+                if !self.catalog_change(&record, "status", from, to, cx).await? {
                     return Err(busy(&record, "deleted"));
                 }
                 record.status = TableStatus::Deleting;
@@ -154,6 +149,9 @@ impl Inner {
             _ => return Err(busy(&record, "deleted")),
         }
         self.tables.forget(&record.name);
+        // The replicas are noted down before the name is free again, so that none is ever forgotten.
+        self.catalog_put(&dropped_to_item(&record), cx).await?;
+        self.controller.notify_one();
         Ok(DeleteTableAnswer { table: record.describe() })
     }
 

@@ -11,7 +11,8 @@
 //!
 //! A file's length counts as written data: a file created and never synced may come back empty.
 //!
-//! [`CrashDisk::fail`] plans faults: the n-th operation of a kind answers an error, and is not done.
+//! [`CrashDisk::fail`] plans faults: the n-th operation of a kind answers an error, and is not done. A sync that fails is worse:
+//! what it should have made durable never will be, though reads go on to see it, and the next sync succeeds, as on Linux.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -289,7 +290,10 @@ impl DiskFile for CrashFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.judge(FaultOp::Sync)?;
+        if let Err(error) = state.judge(FaultOp::Sync) {
+            state.file(self.id)?.forget();
+            return Err(error);
+        }
         state.syncs += 1;
         state.file(self.id)?.sync();
         Ok(())

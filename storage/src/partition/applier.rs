@@ -23,6 +23,7 @@ use crate::engine::{Batch, Engine};
 use crate::error::{Error, Result};
 use crate::key::hex;
 use crate::machine::{AppliedMark, Applier, Committed};
+use crate::mutation::{Mutation, planted};
 
 /// Applies committed entries to a replica's range of an engine.
 pub struct PartitionApplier {
@@ -110,7 +111,8 @@ impl PartitionApplier {
             return Ok(());
         }
         let Entry { header, writes } = Entry::decode(*index, data)?;
-        if header.term != *term || header.generation != record.generation {
+        let is_entitled = header.term == *term && header.generation == record.generation;
+        if !is_entitled && !planted(Mutation::NoAuthority) {
             return Ok(());
         }
         for write in writes {

@@ -53,6 +53,11 @@ impl Content {
         }
     }
 
+    /// What was not synced never will be.
+    pub(super) fn forget(&mut self) {
+        self.changes.clear();
+    }
+
     pub(super) fn damage(&mut self, offset: u64, change: impl FnOnce(u8) -> u8) -> bool {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let Some(byte) = self.visible.get_mut(offset) else { return false };

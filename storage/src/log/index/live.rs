@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::log::index::Place;
+use crate::mutation::{Mutation, planted};
 
 /// One segment's account.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,7 +40,8 @@ impl Live {
     /// Whether nothing in the segment is needed, and what superseded it was written at the latest by this write.
     pub(crate) fn is_released(&self, segment: u64, completed_write: u64) -> bool {
         self.segments.get(&segment).is_none_or(|account| {
-            account.entries == 0 && account.small == 0 && account.superseded_by <= completed_write
+            let keeps_small = account.small > 0 && !planted(Mutation::HardStateFreed);
+            account.entries == 0 && !keeps_small && account.superseded_by <= completed_write
         })
     }
 
@@ -51,7 +53,9 @@ impl Live {
 
     /// Closes the account of a segment that was released.
     pub(crate) fn forget(&mut self, segment: u64) {
-        self.segments.remove(&segment);
+        if !planted(Mutation::HardStateFreed) {
+            self.segments.remove(&segment);
+        }
     }
 
     pub(super) fn add_entry(&mut self, place: Place) {
