@@ -436,7 +436,7 @@ mod flags {
             assert_eq!(args.load([]).expect(name), NodeConfig::default(), "--{name} {word}");
             matches += 1;
         }
-        assert_eq!(matches, 18, "{help}");
+        assert_eq!(matches, 19, "{help}");
         Cli::command().debug_assert();
         assert!(Cli::from_arg_matches(&Cli::command().get_matches_from(["stator"])).is_ok());
     }
