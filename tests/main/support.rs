@@ -30,8 +30,8 @@ pub(crate) fn program(dir: &Path) -> Command {
     command
         .current_dir(dir)
         .env("STATOR_MEMORY", "128MiB")
-        .env("STATOR_LOG_SEGMENT", "1MiB")
-        .env("STATOR_LOG_BUDGET", "16MiB")
+        .env("STATOR_LOG_SEGMENT", "4MiB")
+        .env("STATOR_LOG_BUDGET", "64MiB")
         .env("STATOR_MIN_FREE", "16MiB");
     command
 }

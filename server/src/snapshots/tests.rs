@@ -375,7 +375,6 @@ impl Thread {
         let (host, inbox) = mailbox(1000);
         let (apply, apply_inbox) = mailbox(usize::MAX);
         let shell = ApplyShell {
-            fatal: Arc::new(|why| panic!("the node failed: {why}")),
             inbox: apply_inbox,
             host,
             engine: engine.clone(),

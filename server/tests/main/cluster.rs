@@ -162,17 +162,11 @@ impl Cluster {
                 return first;
             }
             if Instant::now() >= deadline {
-<<<<<<< HEAD
-                for node in self.nodes.iter().flatten() {
-                }
-                panic!("the replicas do not come to hold the same: {all:#?}");
-=======
                 let unready: Vec<_> =
                     self.nodes.iter().flatten().map(|node| node.unready()).collect();
                 panic!(
                     "the replicas do not come to hold the same: {all:#?}; not ready: {unready:?}"
                 );
->>>>>>> refs/heads/snapshots
             }
             sleep(Duration::from_millis(50)).await;
         }
