@@ -289,18 +289,6 @@ impl GrpcTransportBuilder {
     }
 }
 
-/// Whether a failure came about before the request left: then another node may have it.
-fn never_sent(status: &tonic::Status) -> bool {
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        if error.is::<tonic::ConnectError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
-}
-
 /// An error of an answer that came, but makes no sense.
 fn misread(error: Error) -> Error {
     error.with_applied(Applied::Unknown)

@@ -153,6 +153,26 @@ fn from_code(status: &Status, effect: Effect) -> Error {
     }
 }
 
+/// Whether a call surely never came to be looked at: there was no connection, or the node had said that it takes no more calls on
+/// this one, as it does before it stops. What is true of neither may have been served.
+#[must_use]
+pub fn never_served(status: &Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            // A GOAWAY without an error reaches those streams that are beyond the last that the node looked at (RFC 9113, 6.8).
+            let going = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+            let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return error.is_remote() && (going || refused);
+        }
+        source = error.source();
+    }
+    false
+}
+
 const DETAIL_TYPE_URL: &str = "type.googleapis.com/stator.v1.ErrorDetail";
 
 /// `google.rpc.Status`, which `grpc-status-details-bin` holds by convention.

@@ -1,7 +1,7 @@
 //! The tables that this node knows: a cache of the catalog's records, by name.
 //!
 //! A record is used for a while and then fetched again; a request that meets a stale one (its partition is not where the record
-//! says) drops it and looks again, so that a stale caller heals in one extra hop.
+//! says, or it does not fit the record's key schema) drops it and looks again, so that a stale caller heals in one extra hop.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,6 +17,9 @@ use crate::catalog::records::{
 /// How long a record is used before somebody fetches it again; the others use it meanwhile, and all do while the catalog does not
 /// answer: a node that does not hold a partition any more says so itself.
 const FRESH_NS: u64 = 2_000_000_000;
+/// A record as old as this is fetched anew before a request that does not fit it is refused: the table may be another one of the
+/// same name. Requests that fit no table so cost the catalog one read in this time.
+const DOUBTFUL_NS: u64 = 100_000_000;
 /// How many records are kept: more than a cluster has tables.
 const TABLES_KEPT: usize = 4096;
 /// How many leaders of groups elsewhere are kept.
@@ -83,10 +86,18 @@ impl Table {
     }
 }
 
+/// A record in the cache.
+struct Entry {
+    table: Arc<Table>,
+    fetched_ns: u64,
+    /// When somebody last went to fetch it.
+    looked_ns: AtomicU64,
+}
+
 /// The cache.
 #[derive(Default)]
 pub(crate) struct Tables {
-    known: RwLock<BTreeMap<String, (Arc<Table>, AtomicU64)>>,
+    known: RwLock<BTreeMap<String, Entry>>,
     /// The nodes last seen to lead groups that have no replica here.
     leaders: RwLock<BTreeMap<GroupId, NodeId>>,
 }
@@ -96,12 +107,23 @@ impl Tables {
     /// catalog is asked at a steady rate, however many requests there are.
     pub(crate) fn get(&self, name: &str, now_ns: u64) -> Known {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let Some((table, looked_ns)) = known.get(name) else { return Known::Not };
+        let Some(Entry { table, looked_ns, .. }) = known.get(name) else { return Known::Not };
         let looked = looked_ns.load(Relaxed);
         // Moved ahead, so that the others go on using it for as long again while this one looks.
         let is_due = now_ns >= looked.saturating_add(FRESH_NS)
             && looked_ns.compare_exchange(looked, now_ns, Relaxed, Relaxed).is_ok();
         if is_due { Known::Stale(table.clone()) } else { Known::Fresh(table.clone()) }
+    }
+
+    /// A request does not fit what is known of its table. Whether that is worth another look: then it is forgotten.
+    pub(crate) fn doubt(&self, name: &str, now_ns: u64) -> bool {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let is_old = |entry: &Entry| now_ns >= entry.fetched_ns.saturating_add(DOUBTFUL_NS);
+        let is_doubtful = known.get(name).is_some_and(is_old);
+        if is_doubtful {
+            known.remove(name);
+        }
+        is_doubtful
     }
 
     /// A table that was just fetched. One that is not ready for use is not kept: it changes soon.
@@ -113,7 +135,8 @@ impl Tables {
         if known.len() >= TABLES_KEPT {
             known.clear();
         }
-        known.insert(table.record.name.clone(), (table, AtomicU64::new(now_ns)));
+        let name = table.record.name.clone();
+        known.insert(name, Entry { table, fetched_ns: now_ns, looked_ns: AtomicU64::new(now_ns) });
     }
 
     /// What is known of a table is stale.
@@ -154,5 +177,16 @@ mod tests {
         assert!(matches!(get(100 * FRESH_NS), Known::Stale(_)), "it is known however old");
         tables.forget("stator.catalog");
         assert!(matches!(get(0), Known::Not));
+    }
+
+    #[test]
+    fn what_was_just_fetched_is_not_doubted() {
+        let tables = Tables::default();
+        assert!(!tables.doubt("stator.catalog", 0), "nothing is known of it");
+        tables.put(Arc::new(Table::catalog(&[NodeId(1)])), 0);
+        assert!(matches!(tables.get("stator.catalog", FRESH_NS), Known::Stale(_)));
+        assert!(!tables.doubt("stator.catalog", DOUBTFUL_NS - 1));
+        assert!(tables.doubt("stator.catalog", FRESH_NS), "looked at again, but not fetched");
+        assert!(matches!(tables.get("stator.catalog", FRESH_NS), Known::Not));
     }
 }

@@ -3,13 +3,14 @@
 use stator_model::error::Result;
 use stator_model::{Answer, Request};
 use stator_proto::metadata;
+use stator_proto::status::never_served;
 use stator_proto::v1;
 use tokio::time::Instant;
 use tonic::metadata::MetadataValue;
 use tonic::{Response, Status};
 
 use super::nodes::{DETAIL_BYTES_MAX, Node};
-use super::{Unreachable, misread, never_sent};
+use super::{Unreachable, misread};
 use crate::transport::CallOptions;
 
 /// What came back from a node.
@@ -84,7 +85,7 @@ fn answered<T>(
             let forwarded = response.metadata().contains_key(metadata::FORWARDED_TO);
             Ok(Sent { result: Ok(read(response.into_inner()).map_err(misread)), forwarded })
         }
-        Err(status) if never_sent(&status) => Err(Unreachable(status.message().to_owned())),
+        Err(status) if never_served(&status) => Err(Unreachable(status.message().to_owned())),
         Err(status) => {
             let forwarded = status.metadata().contains_key(metadata::FORWARDED_TO);
             Ok(Sent { result: Err(status), forwarded })

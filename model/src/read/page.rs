@@ -39,6 +39,8 @@ pub struct PageBuilder<'a> {
     scanned_count: u32,
     /// The sum of the sizes of the items read.
     bytes: usize,
+    /// How large it may become.
+    bytes_max: usize,
     last_key: Option<Bytes>,
     full: bool,
 }
@@ -64,9 +66,17 @@ impl<'a> PageBuilder<'a> {
             count: 0,
             scanned_count: 0,
             bytes: 0,
+            bytes_max: PAGE_BYTES_MAX,
             last_key: None,
             full: false,
         }
+    }
+
+    /// The same page with another bound on the bytes that it reads: what is left of 1 MB where others have read parts of it.
+    #[must_use]
+    pub const fn with_bytes_max(mut self, bytes_max: usize) -> Self {
+        self.bytes_max = bytes_max;
+        self
     }
 
     /// Takes the next item that was read, with its key's bytes; says whether to read on. A full page takes no more.
@@ -82,7 +92,7 @@ impl<'a> PageBuilder<'a> {
         self.last_key = Some(key);
         self.take(item)?;
         let limit_reached = self.selection.limit.is_some_and(|limit| self.scanned_count >= limit);
-        self.full = limit_reached || self.bytes >= PAGE_BYTES_MAX;
+        self.full = limit_reached || self.bytes >= self.bytes_max;
         Ok(if self.full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
@@ -119,6 +129,12 @@ impl<'a> PageBuilder<'a> {
     #[must_use]
     pub const fn scanned_count(&self) -> u32 {
         self.scanned_count
+    }
+
+    /// How many bytes of items were taken so far, before the filter.
+    #[must_use]
+    pub const fn scanned_bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The page. `more` tells that reading stopped, though the page was not full, before the end was found (a deadline, or

@@ -16,7 +16,7 @@ use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
 use crate::node::Inner;
-use crate::serve::Target;
+use crate::serve::{CallContext, Target};
 use crate::wire::from_replica_spec;
 
 /// How long a node may take to make or remove a replica.
@@ -86,8 +86,14 @@ impl Peer for PeerDoor {
         request: tonic::Request<wire::ForwardRequest>,
     ) -> Result<Response<wire::ForwardResponse>, Status> {
         let message = request.into_inner();
-        let result = Box::pin(self.serve_forwarded(message)).await;
-        Ok(Response::new(wire::ForwardResponse { result: Some(result) }))
+        let request_id = self.node.request_ids.given_or_made(Some(&message.request_id));
+        let timeout = Duration::from_millis(message.deadline_ms.into());
+        let cx = self.node.context(request_id, Some(timeout));
+        let cx = cx.with_a_page(message.page_bytes_max);
+        let (room, left) = (cx.page_room(), cx.clone());
+        let result = Box::pin(self.serve_forwarded(message, cx)).await;
+        let scanned_bytes = room.saturating_sub(left.page_room());
+        Ok(Response::new(wire::ForwardResponse { result: Some(result), scanned_bytes }))
     }
 
     async fn ensure_replica(
@@ -174,11 +180,9 @@ impl PeerDoor {
     async fn serve_forwarded(
         &self,
         message: wire::ForwardRequest,
+        mut cx: CallContext,
     ) -> wire::forward_response::Result {
         use wire::forward_response::Result as Answered;
-        let request_id = self.node.request_ids.given_or_made(Some(&message.request_id));
-        let timeout = Duration::from_millis(message.deadline_ms.into());
-        let mut cx = self.node.context(request_id, Some(timeout));
         let Some(target) = message.target else {
             return Answered::NotHere(wire::NotHere { leader_node_id: None, stale_route: true });
         };

@@ -148,6 +148,10 @@ impl Inner {
         }
         self.replicas.note_removed(group);
         let running = self.replicas.remove(group);
+        if let Some(replica) = &running {
+            // The table is no more, though its name may be another's soon.
+            self.tables.forget(&replica.spec.table_name);
+        }
         let index = self.host_of(group);
         self.hosts[index].push(Event::Remove { group });
         let (done, gone) = tokio::sync::oneshot::channel();

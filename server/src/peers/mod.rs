@@ -14,7 +14,7 @@ use stator_consensus::{GroupId, NodeId, PeerMessage, ReplicaId};
 use stator_proto::metadata::MESSAGE_BYTES_MAX;
 use stator_proto::peer::v1 as wire;
 use stator_proto::peer::v1::peer_client::PeerClient;
-use stator_proto::status::Effect;
+use stator_proto::status::{Effect, never_served};
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
@@ -251,7 +251,7 @@ impl Peers {
                 if !stator_proto::status::from_status(&status, Effect::Read).from_stator {
                     self.disconnect(node).await;
                 }
-                if never_sent(&status) {
+                if never_served(&status) {
                     return Err(CallFailure::NotSent(status.message().to_owned()));
                 }
                 Err(CallFailure::Lost(status))
@@ -292,19 +292,6 @@ pub(crate) async fn connect(address: &str) -> Result<Channel, String> {
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20);
     endpoint.connect().await.map_err(|error| format!("no connection to {address}: {error}"))
-}
-
-/// Whether a call failed before it left: a channel whose connection ended makes a new one by itself, and when it cannot,
-/// nothing was sent.
-fn never_sent(status: &tonic::Status) -> bool {
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        if error.is::<tonic::ConnectError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }
 
 /// A client of the peer door on a connection.

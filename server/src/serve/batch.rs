@@ -12,6 +12,7 @@ use stator_model::api::{
 use stator_model::error::Applied;
 use stator_model::limits::BATCH_BYTES_MAX;
 use stator_model::read::PreparedGets;
+use stator_model::schema::KeySchema;
 use stator_model::write::{PreparedWrite, prepare_batch};
 use stator_model::{EncodedItem, Error, ErrorKind, Result};
 use stator_storage::partition::read::ReadError;
@@ -31,6 +32,22 @@ const KEY_BYTES_MAX: usize = 4096;
 /// How many items of a batch are read on the caller's own task.
 const INLINE_MAX: usize = 8;
 
+/// The part of a batch that falls into one partition.
+struct Share<T> {
+    /// The table's name, as the request has it.
+    name: String,
+    table: Arc<Table>,
+    /// Of the table's partitions.
+    index: usize,
+    part: T,
+}
+
+impl<T> Share<T> {
+    fn partition(&self) -> &PartitionRecord {
+        &self.table.partitions()[self.index]
+    }
+}
+
 impl Inner {
     /// Reads items by key.
     pub(crate) async fn batch_get_item(
@@ -38,57 +55,42 @@ impl Inner {
         request: BatchGetItem,
         cx: &CallContext,
     ) -> Result<BatchGetItemAnswer> {
-        let mut shares = Vec::new();
-        for (name, wanted) in request.request_items {
-            let table = self.table_for(&name, cx).await?;
-            let prepared = wanted.prepare(table.schema())?;
-            let mut by_partition: BTreeMap<usize, Vec<_>> = BTreeMap::new();
-            for (key, attributes) in prepared.keys.iter().zip(&wanted.keys) {
-                by_partition
-                    .entry(table.index_of(key.hash()))
-                    .or_default()
-                    .push(attributes.clone());
-            }
-            for (index, keys) in by_partition {
-                shares.push((
-                    name.clone(),
-                    table.clone(),
-                    index,
-                    KeysAndAttributes { keys, ..wanted.clone() },
-                ));
-            }
-        }
-        let reads = shares.iter().map(|(name, table, index, share)| {
-            self.get_share(name, table, &table.partitions()[*index], share, cx)
-        });
         let mut answer = BatchGetItemAnswer::default();
-        let mut failure = None;
-        let mut bytes = 0;
-        for ((name, _, _, share), result) in shares.iter().zip(join_all(reads).await) {
-            let (items, mut left) = match result {
-                Ok(read) => read,
-                Err(error) if is_passing(&error) => {
-                    failure.get_or_insert(error);
-                    (Vec::new(), share.keys.clone())
+        let (mut failure, mut bytes) = (None, 0);
+        let mut waiting = request.request_items;
+        let mut attempts = Attempts::new(cx);
+        loop {
+            let shares = self.shares_to_get(&waiting, cx).await?;
+            waiting.clear();
+            let reads = shares.iter().map(|share| self.get_share(share, cx));
+            for (share, result) in shares.iter().zip(join_all(reads).await) {
+                let (items, mut left) = match result {
+                    Ok(Some(read)) => read,
+                    Ok(None) => {
+                        add_keys(&mut waiting, share, share.part.keys.clone());
+                        continue;
+                    }
+                    Err(error) if is_passing(&error) => {
+                        failure.get_or_insert(error);
+                        (Vec::new(), share.part.keys.clone())
+                    }
+                    Err(error) => return Err(error),
+                };
+                let size: usize = items.iter().map(|item| item.as_bytes().len()).sum();
+                let found = answer.responses.entry(share.name.clone()).or_default();
+                if bytes + size <= BATCH_BYTES_MAX {
+                    bytes += size;
+                    found.extend(items);
+                } else {
+                    // Whole shares only: which key an item is of is not told apart here.
+                    left.clone_from(&share.part.keys);
                 }
-                Err(error) => return Err(error),
-            };
-            let size: usize = items.iter().map(|item| item.as_bytes().len()).sum();
-            let found = answer.responses.entry(name.clone()).or_default();
-            if bytes + size <= BATCH_BYTES_MAX {
-                bytes += size;
-                found.extend(items);
-            } else {
-                // Whole shares only: which key an item is of is not told apart here.
-                left.clone_from(&share.keys);
+                add_keys(&mut answer.unprocessed_keys, share, left);
             }
-            if !left.is_empty() {
-                let entry = answer
-                    .unprocessed_keys
-                    .entry(name.clone())
-                    .or_insert_with(|| KeysAndAttributes { keys: Vec::new(), ..share.clone() });
-                entry.keys.extend(left);
+            if waiting.is_empty() {
+                break;
             }
+            attempts.rest(self).await?;
         }
         let nothing = answer.responses.values().all(Vec::is_empty);
         match failure {
@@ -98,17 +100,40 @@ impl Inner {
         }
     }
 
-    /// Reads one partition's share of a batch: what was found, and the keys that there was no room for.
+    /// What a batch reads, by partition.
+    async fn shares_to_get(
+        &self,
+        request_items: &BTreeMap<String, KeysAndAttributes>,
+        cx: &CallContext,
+    ) -> Result<Vec<Share<KeysAndAttributes>>> {
+        let mut shares = Vec::new();
+        for (name, wanted) in request_items {
+            let prepare = |schema: &KeySchema| wanted.prepare(schema);
+            let (table, prepared) = self.prepared(name, cx, prepare).await?;
+            let mut by_partition: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+            for (key, attributes) in prepared.keys.iter().zip(&wanted.keys) {
+                let keys = by_partition.entry(table.index_of(key.hash())).or_default();
+                keys.push(attributes.clone());
+            }
+            for (index, keys) in by_partition {
+                let part = KeysAndAttributes { keys, ..wanted.clone() };
+                shares.push(Share { name: name.clone(), table: table.clone(), index, part });
+            }
+        }
+        Ok(shares)
+    }
+
+    /// Reads one partition's share of a batch: what was found, and the keys that there was no room for. `None` if what was known of
+    /// the table has proved stale.
     async fn get_share(
         &self,
-        name: &str,
-        table: &Table,
-        partition: &PartitionRecord,
-        share: &KeysAndAttributes,
+        share: &Share<KeysAndAttributes>,
         cx: &CallContext,
-    ) -> Result<(Vec<EncodedItem>, Vec<stator_model::Item>)> {
-        let freshness = Freshness::of(share.consistent_read);
-        let prepared = Arc::new(share.prepare(table.schema())?);
+    ) -> Result<Option<(Vec<EncodedItem>, Vec<stator_model::Item>)>> {
+        let Share { name, table, part, .. } = share;
+        let partition = share.partition();
+        let freshness = Freshness::of(part.consistent_read);
+        let prepared = Arc::new(part.prepare(table.schema())?);
         let mut attempts = Attempts::new(cx);
         loop {
             let attempt = match self.way_to_read(&mut attempts, partition, freshness) {
@@ -120,13 +145,13 @@ impl Inner {
                             let keys = prepared.keys.iter();
                             keys.map(|key| get(engine.as_ref(), &spec, key)).collect()
                         };
-                        self.read_many(share.keys.len(), gets, cx)
+                        self.read_many(part.keys.len(), gets, cx)
                     });
-                    found.await.then(|found| fitting(&prepared, share, found))
+                    found.await.then(|found| fitting(&prepared, part, found))
                 }
                 Way::There(node) => {
                     let part =
-                        BatchGetItem { request_items: [(name.to_owned(), share.clone())].into() };
+                        BatchGetItem { request_items: [(name.clone(), part.clone())].into() };
                     let answer = self.forward(node, partition, part.into(), cx).await;
                     unwrap::<BatchGetItem>(answer).then(|mut answer| {
                         let left = answer.unprocessed_keys.remove(name);
@@ -138,8 +163,11 @@ impl Inner {
                 }
                 Way::Nowhere => Attempt::StaleRoute,
             };
+            if self.is_outdated(table, &attempt, cx) {
+                return Ok(None);
+            }
             if let Some(read) = attempts.judge(self, table, partition, attempt).await? {
-                return Ok(read);
+                return Ok(Some(read));
             }
         }
     }
@@ -160,47 +188,50 @@ impl Inner {
         request: BatchWriteItem,
         cx: &CallContext,
     ) -> Result<BatchWriteItemAnswer> {
-        let mut shares = Vec::new();
-        for (name, writes) in request.request_items {
-            let table = self.table_for(&name, cx).await?;
-            let prepared = prepare_batch(&writes, table.schema())?;
-            let mut by_partition: BTreeMap<usize, Vec<WriteRequest>> = BTreeMap::new();
-            for (prepared, write) in prepared.iter().zip(writes) {
-                by_partition.entry(table.index_of(prepared.key.hash())).or_default().push(write);
-            }
-            for (index, writes) in by_partition {
-                shares.push((name.clone(), table.clone(), index, writes));
-            }
-        }
-        let writes = shares.iter().map(|(name, table, index, writes)| {
-            self.write_share(name, table, &table.partitions()[*index], writes, cx)
-        });
-        let results = join_all(writes).await;
-        // An error of one share answers for all: nothing was applied only if that is so of each.
-        let is_undone = |result: &Result<Vec<WriteRequest>>, share: usize| match result {
-            Ok(left) => left.len() == share,
-            Err(error) => error.applied() == Applied::No,
-        };
-        let none_applied =
-            results.iter().zip(&shares).all(|(r, share)| is_undone(r, share.3.len()));
         let mut answer = BatchWriteItemAnswer::default();
         let (mut failure, mut done) = (None, 0);
-        for ((name, _, _, writes), result) in shares.into_iter().zip(results) {
-            let left = match result {
-                Ok(left) => {
-                    done += writes.len() - left.len();
-                    left
+        // An error of one share answers for all: nothing was applied only if that is so of each.
+        let mut none_applied = true;
+        let for_all = |none_applied: bool, error: Error| match none_applied {
+            true => error,
+            false => error.with_applied(Applied::Unknown),
+        };
+        let mut waiting = request.request_items;
+        let mut attempts = Attempts::new(cx);
+        loop {
+            let shares = self.shares_to_write(&waiting, cx).await;
+            let shares = shares.map_err(|error| for_all(none_applied, error))?;
+            waiting.clear();
+            let writes = shares.iter().map(|share| self.write_share(share, cx));
+            let results = join_all(writes).await;
+            none_applied &= results.iter().zip(&shares).all(|(result, share)| match result {
+                Ok(left) => left.as_ref().is_none_or(|left| left.len() == share.part.len()),
+                Err(error) => error.applied() == Applied::No,
+            });
+            for (share, result) in shares.into_iter().zip(results) {
+                match result {
+                    Ok(Some(left)) => {
+                        done += share.part.len() - left.len();
+                        add_writes(&mut answer.unprocessed_items, share.name, left);
+                    }
+                    Ok(None) => add_writes(&mut waiting, share.name, share.part),
+                    // What may have been applied is not handed back as if it had not been: the caller is told.
+                    Err(error) if is_passing(&error) && error.applied() == Applied::No => {
+                        failure.get_or_insert(error);
+                        add_writes(&mut answer.unprocessed_items, share.name, share.part);
+                    }
+                    Err(error) => return Err(for_all(none_applied, error)),
                 }
-                // What may have been applied is not handed back as if it had not been: the caller is told.
-                Err(error) if is_passing(&error) && error.applied() == Applied::No => {
-                    failure.get_or_insert(error);
-                    writes
+            }
+            if waiting.is_empty() {
+                break;
+            }
+            if let Err(error) = attempts.rest(self).await {
+                failure.get_or_insert(error);
+                for (name, writes) in std::mem::take(&mut waiting) {
+                    add_writes(&mut answer.unprocessed_items, name, writes);
                 }
-                Err(error) if none_applied => return Err(error),
-                Err(error) => return Err(error.with_applied(Applied::Unknown)),
-            };
-            if !left.is_empty() {
-                answer.unprocessed_items.entry(name).or_default().extend(left);
+                break;
             }
         }
         match failure {
@@ -209,23 +240,44 @@ impl Inner {
         }
     }
 
-    /// Writes one partition's share of a batch; answers what was not written.
+    /// What a batch writes, by partition.
+    async fn shares_to_write(
+        &self,
+        request_items: &BTreeMap<String, Vec<WriteRequest>>,
+        cx: &CallContext,
+    ) -> Result<Vec<Share<Vec<WriteRequest>>>> {
+        let mut shares = Vec::new();
+        for (name, writes) in request_items {
+            let prepare = |schema: &KeySchema| prepare_batch(writes, schema);
+            let (table, prepared) = self.prepared(name, cx, prepare).await?;
+            let mut by_partition: BTreeMap<usize, Vec<WriteRequest>> = BTreeMap::new();
+            for (prepared, write) in prepared.iter().zip(writes) {
+                let part = by_partition.entry(table.index_of(prepared.key.hash())).or_default();
+                part.push(write.clone());
+            }
+            for (index, part) in by_partition {
+                shares.push(Share { name: name.clone(), table: table.clone(), index, part });
+            }
+        }
+        Ok(shares)
+    }
+
+    /// Writes one partition's share of a batch; answers what was not written. `None`, and nothing written, if what was known of the
+    /// table has proved stale.
     async fn write_share(
         &self,
-        name: &str,
-        table: &Table,
-        partition: &PartitionRecord,
-        writes: &[WriteRequest],
+        share: &Share<Vec<WriteRequest>>,
         cx: &CallContext,
-    ) -> Result<Vec<WriteRequest>> {
+    ) -> Result<Option<Vec<WriteRequest>>> {
+        let Share { name, table, part: writes, .. } = share;
+        let partition = share.partition();
         let mut attempts = Attempts::new(cx);
         loop {
             let attempt = match attempts.way(self, partition) {
                 Way::Here(replica) => self.write_share_here(&replica, table, writes, cx).await,
                 Way::There(node) => {
-                    let part = BatchWriteItem {
-                        request_items: [(name.to_owned(), writes.to_vec())].into(),
-                    };
+                    let part =
+                        BatchWriteItem { request_items: [(name.clone(), writes.clone())].into() };
                     let answer = self.forward(node, partition, part.into(), cx).await;
                     unwrap::<BatchWriteItem>(answer).then(|mut answer| {
                         Ok(answer.unprocessed_items.remove(name).unwrap_or_default())
@@ -233,10 +285,36 @@ impl Inner {
                 }
                 Way::Nowhere => Attempt::StaleRoute,
             };
+            if self.is_outdated(table, &attempt, cx) {
+                return Ok(None);
+            }
             if let Some(left) = attempts.judge(self, table, partition, attempt).await? {
-                return Ok(left);
+                return Ok(Some(left));
             }
         }
+    }
+}
+
+/// Adds keys to what is to be read of a table, with what goes for all keys of the share.
+fn add_keys(
+    to: &mut BTreeMap<String, KeysAndAttributes>,
+    share: &Share<KeysAndAttributes>,
+    keys: Vec<stator_model::Item>,
+) {
+    if !keys.is_empty() {
+        let nothing = || KeysAndAttributes { keys: Vec::new(), ..share.part.clone() };
+        to.entry(share.name.clone()).or_insert_with(nothing).keys.extend(keys);
+    }
+}
+
+/// Adds writes to those of a table.
+fn add_writes(
+    to: &mut BTreeMap<String, Vec<WriteRequest>>,
+    name: String,
+    writes: Vec<WriteRequest>,
+) {
+    if !writes.is_empty() {
+        to.entry(name).or_default().extend(writes);
     }
 }
 

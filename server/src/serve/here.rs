@@ -49,7 +49,13 @@ impl Inner {
         let asked =
             self.ask(replica, cx, |token| Event::Submit { group, request, deadline_ns, token });
         match asked.await {
-            Asked::Answered(HostAnswer::Outcome(outcome)) => Attempt::Done(Ok(outcome)),
+            Asked::Answered(HostAnswer::Outcome(outcome)) => {
+                if group == CATALOG_GROUP {
+                    // The controller runs here, where the catalog is led, whichever node the request came to.
+                    self.controller.notify_one();
+                }
+                Attempt::Done(Ok(outcome))
+            }
             Asked::Answered(HostAnswer::Refused(refusal)) => refused(&refusal),
             // Not an answer to a write: the host would be broken.
             Asked::Answered(HostAnswer::MayRead) => {

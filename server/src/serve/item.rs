@@ -54,8 +54,8 @@ impl Inner {
     ) -> Result<R::Answer> {
         let mut attempts = Attempts::new(cx);
         loop {
-            let table = self.table_for(request.table_name(), cx).await?;
-            let prepared = request.prepare(table.schema())?;
+            let prepare = |schema: &KeySchema| request.prepare(schema);
+            let (table, prepared) = self.prepared(request.table_name(), cx, prepare).await?;
             let partition = table.partition_of(prepared.key.hash());
             let attempt = match attempts.way(self, partition) {
                 Way::Here(replica) => {
@@ -88,8 +88,8 @@ impl Inner {
         let freshness = Freshness::of(request.consistent_read);
         let mut attempts = Attempts::new(cx);
         loop {
-            let table = self.table_for(&request.table_name, cx).await?;
-            let prepared = request.prepare(table.schema())?;
+            let prepare = |schema: &KeySchema| request.prepare(schema);
+            let (table, prepared) = self.prepared(&request.table_name, cx, prepare).await?;
             let partition = table.partition_of(prepared.key.hash());
             let attempt = match self.way_to_read(&mut attempts, partition, freshness) {
                 Way::Here(replica) => {

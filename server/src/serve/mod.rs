@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use stator_consensus::NodeId;
+use stator_model::limits::PAGE_BYTES_MAX;
 use stator_model::{Answer, Error, ErrorKind, Request, Result};
 
 use crate::node::Inner;
@@ -40,6 +41,8 @@ pub(crate) struct CallContext {
     pub(crate) of_catalog: bool,
     /// The node that served the request, if it was sent on; 0 is none.
     forwarded: Arc<AtomicU64>,
+    /// What a page of Scan may still read, in bytes: its parts are of several partitions, perhaps on several nodes.
+    page_room: Arc<AtomicU64>,
 }
 
 /// The partition that a request was sent on for.
@@ -52,12 +55,46 @@ impl CallContext {
     /// A client's request.
     #[must_use]
     pub(crate) fn new(request_id: Arc<str>, deadline_ns: u64) -> Self {
-        Self { request_id, deadline_ns, target: None, of_catalog: false, forwarded: Arc::default() }
+        Self {
+            request_id,
+            deadline_ns,
+            target: None,
+            of_catalog: false,
+            forwarded: Arc::default(),
+            page_room: Arc::new(AtomicU64::new(PAGE_BYTES_MAX as u64)),
+        }
     }
 
     /// The same caller and deadline, for a request of the node's own to the catalog.
     pub(crate) fn to_catalog(&self) -> Self {
-        Self { target: None, of_catalog: true, forwarded: Arc::default(), ..self.clone() }
+        let new = Self::new(self.request_id.clone(), self.deadline_ns);
+        Self { of_catalog: true, ..new }
+    }
+
+    /// The same caller, but for at most this long from `now_ns` on.
+    pub(crate) fn for_at_most(&self, patience: Duration, now_ns: u64) -> Self {
+        let patience_ns = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        let deadline_ns = self.deadline_ns.min(now_ns.saturating_add(patience_ns));
+        Self { deadline_ns, ..self.clone() }
+    }
+
+    /// The same request with a page of which nothing was read, and that reads no more than so many bytes. Zero, as of a sender that
+    /// says nothing, is 1 MB, and so is more than that.
+    pub(crate) fn with_a_page(&self, bytes_max: u64) -> Self {
+        let whole = PAGE_BYTES_MAX as u64;
+        let room = if bytes_max == 0 { whole } else { bytes_max.min(whole) };
+        Self { page_room: Arc::new(AtomicU64::new(room)), ..self.clone() }
+    }
+
+    /// How many bytes a page may still read.
+    pub(crate) fn page_room(&self) -> u64 {
+        self.page_room.load(Ordering::Relaxed)
+    }
+
+    /// A part of a page has read so many bytes.
+    pub(crate) fn took_of_page(&self, bytes: u64) {
+        let left = self.page_room().saturating_sub(bytes);
+        self.page_room.store(left, Ordering::Relaxed);
     }
 
     /// A node has served the request in this one's place.

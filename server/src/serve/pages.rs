@@ -1,12 +1,13 @@
 //! Query and Scan: pages.
 //!
 //! A page of Query is of one partition. A page of Scan goes through partitions in the order of their ranges until it is full; each
-//! partition's part is read where that partition is.
+//! partition's part is read where that partition is, and is told how much of the page is left for it.
 
 use std::sync::Arc;
 
 use stator_model::api::{Query, QueryAnswer, Scan, ScanAnswer};
 use stator_model::limits::PAGE_BYTES_MAX;
+use stator_model::schema::KeySchema;
 use stator_model::{Error, ErrorKind, Result};
 use stator_storage::partition::read::ReadError;
 use stator_storage::partition::{Stop, query, scan};
@@ -25,8 +26,8 @@ impl Inner {
         let freshness = Freshness::of(request.consistent_read);
         let mut attempts = Attempts::new(cx);
         loop {
-            let table = self.table_for(&request.table_name, cx).await?;
-            let prepared = Arc::new(request.prepare(table.schema())?);
+            let prepare = |schema: &KeySchema| request.prepare(schema).map(Arc::new);
+            let (table, prepared) = self.prepared(&request.table_name, cx, prepare).await?;
             let partition = table.partition_of(prepared.hash);
             let attempt = match self.way_to_read(&mut attempts, partition, freshness) {
                 Way::Here(replica) => {
@@ -56,15 +57,34 @@ impl Inner {
 
     /// Reads a page of a table's items.
     pub(crate) async fn scan(&self, request: Scan, cx: &CallContext) -> Result<ScanAnswer> {
-        let table = self.table_for(&request.table_name, cx).await?;
+        let mut attempts = Attempts::new(cx);
+        loop {
+            if let Some(answer) = self.scan_partitions(&request, cx).await? {
+                return Ok(answer);
+            }
+            attempts.rest(self).await?;
+        }
+    }
+
+    /// Reads a page, from one partition after the other. `None` if what was known of the table has proved stale.
+    async fn scan_partitions(
+        &self,
+        request: &Scan,
+        cx: &CallContext,
+    ) -> Result<Option<ScanAnswer>> {
+        let prepare = |schema: &KeySchema| request.prepare(schema);
+        let (table, prepared) = self.prepared(&request.table_name, cx, prepare).await?;
         if let Some(target) = cx.target {
             let partition = table.partitions().iter().find(|known| known.group == target.group);
-            let partition = partition.ok_or_else(|| super::route::not_here(None))?;
-            return self.scan_partition(&table, partition, &request, cx).await;
+            let Some(partition) = partition else {
+                self.tables.forget(&request.table_name);
+                return Err(super::route::not_here(None));
+            };
+            return self.scan_partition(&table, partition, request, cx).await;
         }
-        let prepared = request.prepare(table.schema())?;
+        // A page that came to nothing before has used up nothing of this one.
+        let cx = &cx.with_a_page(0);
         let mut answer = ScanAnswer::default();
-        let mut bytes = 0;
         let mut part = request.clone();
         let first = table.index_of(prepared.start.hash);
         for partition in &table.partitions()[first..] {
@@ -72,8 +92,8 @@ impl Inner {
                 break;
             }
             part.limit = request.limit.map(|limit| limit.saturating_sub(answer.scanned_count));
-            let mut page = self.scan_partition(&table, partition, &part, cx).await?;
-            bytes += page.items.iter().map(|item| item.as_bytes().len()).sum::<usize>();
+            let page = self.scan_partition(&table, partition, &part, cx).await?;
+            let Some(mut page) = page else { return Ok(None) };
             answer.count += page.count;
             answer.scanned_count += page.scanned_count;
             answer.items.append(&mut page.items);
@@ -81,28 +101,21 @@ impl Inner {
                 answer.last_evaluated_key = page.last_evaluated_key;
                 break;
             }
-            if bytes >= PAGE_BYTES_MAX && partition.last_hash < prepared.last_hash {
-                // This partition is read to its end, and the page is full: the next one begins behind the last item, where
-                // that tells its key. Where a projection hides the key, pages are small, and this one goes on.
-                if let Some(key) = key_of_last(&table, &answer) {
-                    answer.last_evaluated_key = Some(key);
-                    break;
-                }
-            }
         }
-        Ok(answer)
+        Ok(Some(answer))
     }
 
-    /// Reads a page of the part of a scan that falls into one partition.
+    /// Reads a page of the part of a scan that falls into one partition. `None` if what was known of the table has proved stale.
     async fn scan_partition(
         &self,
         table: &Table,
         partition: &PartitionRecord,
         request: &Scan,
         cx: &CallContext,
-    ) -> Result<ScanAnswer> {
+    ) -> Result<Option<ScanAnswer>> {
         let freshness = Freshness::of(request.consistent_read);
         let prepared = Arc::new(request.prepare(table.schema())?);
+        let room = usize::try_from(cx.page_room()).unwrap_or(PAGE_BYTES_MAX);
         let mut attempts = Attempts::new(cx);
         loop {
             let attempt = match self.way_to_read(&mut attempts, partition, freshness) {
@@ -113,7 +126,7 @@ impl Inner {
                             let prepared = prepared.clone();
                             let mut expired = self.expiry(cx);
                             self.pooled(cx, move || {
-                                let mut page = prepared.page();
+                                let mut page = prepared.page().with_bytes_max(room);
                                 let stop = scan(
                                     engine.as_ref(),
                                     &spec,
@@ -121,11 +134,15 @@ impl Inner {
                                     &mut page,
                                     &mut expired,
                                 )?;
-                                Ok(page.finish(stop == Stop::Expired)?)
+                                let bytes = page.scanned_bytes();
+                                Ok((page.finish(stop == Stop::Expired)?, bytes))
                             })
                         })
                         .await;
-                    page.then(|page| Ok(ScanAnswer::from(page)))
+                    page.then(|(page, bytes)| {
+                        cx.took_of_page(bytes as u64);
+                        Ok(ScanAnswer::from(page))
+                    })
                 }
                 Way::There(node) => {
                     let request = request.clone().into();
@@ -133,8 +150,11 @@ impl Inner {
                 }
                 Way::Nowhere => Attempt::StaleRoute,
             };
+            if self.is_outdated(table, &attempt, cx) {
+                return Ok(None);
+            }
             if let Some(answer) = attempts.judge(self, table, partition, attempt).await? {
-                return Ok(answer);
+                return Ok(Some(answer));
             }
         }
     }
@@ -168,11 +188,4 @@ impl Inner {
         });
         task.await.map_err(|_| refused("a read failed unexpectedly"))?
     }
-}
-
-/// The key of the last item of a page, if the item still has its key attributes.
-fn key_of_last(table: &Table, answer: &ScanAnswer) -> Option<stator_model::Item> {
-    let item = answer.items.last()?.decode().ok()?;
-    let key = stator_model::key::Key::of_item(table.schema(), &item).ok()?;
-    Some(key.to_attributes(table.schema()))
 }

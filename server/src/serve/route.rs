@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use stator_consensus::{Member, NodeId};
 use stator_model::error::{Applied, Retry};
-use stator_model::schema::TableStatus;
+use stator_model::key::Key;
+use stator_model::schema::{KeySchema, TableStatus};
 use stator_model::{Answer, Error, ErrorKind, Request, Result};
 use stator_proto::operation::{decode_answer, encode_request};
 use stator_proto::peer::v1 as wire;
 use stator_proto::status::{Effect, from_status};
+use stator_storage::partition::get;
 
 use super::CallContext;
-use crate::catalog::records::{CATALOG_GROUP, PartitionRecord, TableRecord, record_key};
+use crate::catalog::records::{
+    CATALOG_GROUP, PartitionRecord, TableRecord, catalog_schema, record_key,
+};
 use crate::node::Inner;
 use crate::peers::CallFailure;
 use crate::replicas::Replica;
@@ -180,7 +184,7 @@ impl<'a> Attempts<'a> {
     ///
     /// # Errors
     /// The time is over.
-    async fn rest(&mut self, node: &Inner) -> Result<()> {
+    pub(crate) async fn rest(&mut self, node: &Inner) -> Result<()> {
         let left = self.cx.left(node.clock.monotonic_ns());
         if left <= self.pause {
             let what = "No node was found in time that may serve the request";
@@ -210,25 +214,67 @@ impl Inner {
         self.table(name, cx).await
     }
 
+    /// A request's table, and what the request is by the table's key schema. One that does not fit what is known of the table may
+    /// fit what has come in its place under the same name.
+    ///
+    /// # Errors
+    /// Those of [`Inner::table_for`] and of `prepare`.
+    pub(crate) async fn prepared<T>(
+        &self,
+        name: &str,
+        cx: &CallContext,
+        prepare: impl Fn(&KeySchema) -> Result<T>,
+    ) -> Result<(Arc<Table>, T)> {
+        let table = self.table_for(name, cx).await?;
+        let refusal = match prepare(table.schema()) {
+            Ok(prepared) => return Ok((table, prepared)),
+            Err(refusal) => refusal,
+        };
+        if !self.tables.doubt(name, self.clock.monotonic_ns()) {
+            return Err(refusal);
+        }
+        let table = self.table_for(name, cx).await?;
+        let prepared = prepare(table.schema())?;
+        Ok((table, prepared))
+    }
+
+    /// Whether what was known of a table has proved stale in an attempt to serve a part of a client's request: then the request has
+    /// to be taken apart anew, for the table may be another one, or be cut differently.
+    pub(crate) fn is_outdated<T>(
+        &self,
+        table: &Table,
+        attempt: &Attempt<T>,
+        cx: &CallContext,
+    ) -> bool {
+        let is_outdated = cx.target.is_none() && matches!(attempt, Attempt::StaleRoute);
+        if is_outdated {
+            self.tables.forget(&table.record.name);
+        }
+        is_outdated
+    }
+
     /// A table that takes requests.
+    ///
+    /// The catalog's leader knows. While there is none, what is remembered of the table will do, or what a replica of the catalog here
+    /// says: who serves a partition is not the catalog's to say, and a request that comes to the wrong place is not served there. That
+    /// there is no such table only the leader says.
     ///
     /// # Errors
     /// `ResourceNotFoundException`, and what keeps the catalog from answering.
     pub(crate) async fn table(&self, name: &str, cx: &CallContext) -> Result<Arc<Table>> {
         let now_ns = self.clock.monotonic_ns();
-        let record = match self.tables.get(name, now_ns) {
+        let left = cx.left(now_ns);
+        let (patience, remembered) = match self.tables.get(name, now_ns) {
             Known::Fresh(table) => return Ok(table),
-            // A catalog that does not answer keeps nobody from a table that is known.
-            Known::Stale(table) => {
-                let look = LOOK_AGAIN.min(cx.left(now_ns) / 4);
-                let look_ns = u64::try_from(look.as_nanos()).unwrap_or(u64::MAX);
-                let cx = CallContext { deadline_ns: now_ns.saturating_add(look_ns), ..cx.clone() };
-                match self.table_record(name, &cx).await {
-                    Ok(record) => record,
-                    Err(_) => return Ok(table),
-                }
-            }
-            Known::Not => self.table_record(name, cx).await?,
+            Known::Stale(table) => (LOOK_AGAIN.min(left / 4), Some(table)),
+            Known::Not => (left / 2, None),
+        };
+        let record = match self.table_record(name, &cx.for_at_most(patience, now_ns)).await {
+            Ok(record) => record,
+            Err(error) => match remembered {
+                Some(table) => return Ok(table),
+                None => Some(self.table_record_here(name).ok_or(error)?),
+            },
         };
         let is_usable = |record: &TableRecord| {
             matches!(record.status, TableStatus::Active | TableStatus::Updating)
@@ -240,6 +286,17 @@ impl Inner {
         let table = Arc::new(Table { record });
         self.tables.put(table.clone(), self.clock.monotonic_ns());
         Ok(table)
+    }
+
+    /// A table's record as the replica of the catalog on this node has it, if it takes requests by that.
+    fn table_record_here(&self, name: &str) -> Option<TableRecord> {
+        let catalog = self.replicas.get(CATALOG_GROUP)?;
+        let (noted, ticket) = (catalog.data.note()?, catalog.view.begin_unleased()?);
+        let key = Key::of_key_attributes(&catalog_schema(), &record_key("table", name)).ok()?;
+        let item = get(self.engine.as_ref(), &catalog.spec, &key).ok()??;
+        let record = TableRecord::from_item(&item.decode().ok()?).ok()?;
+        let counts = catalog.data.holds(noted) && catalog.view.holds_unleased(ticket);
+        (counts && record.status == TableStatus::Active).then_some(record)
     }
 
     /// A table's record, from the catalog's leader.
@@ -285,6 +342,7 @@ impl Inner {
                 group: partition.group.0,
                 generation: partition.generation,
             }),
+            page_bytes_max: cx.page_room(),
         };
         self.metrics.forwarded();
         match peers.forward(to, message, left).await {
@@ -313,6 +371,7 @@ impl Inner {
         cx: &CallContext,
     ) -> Attempt<Answer> {
         use wire::forward_response::Result as Received;
+        cx.took_of_page(response.scanned_bytes);
         match response.result {
             Some(Received::Answer(bytes)) => {
                 self.tables.set_leader(partition.group, Some(from));

@@ -53,7 +53,6 @@ impl Inner {
         if !self.catalog_create(&record.to_item(), cx).await? {
             return Err(exists());
         }
-        self.controller.notify_one();
         Ok(CreateTableAnswer { table: record.describe() })
     }
 
@@ -151,7 +150,6 @@ impl Inner {
         self.tables.forget(&record.name);
         // The replicas are noted down before the name is free again, so that none is ever forgotten.
         self.catalog_put(&dropped_to_item(&record), cx).await?;
-        self.controller.notify_one();
         Ok(DeleteTableAnswer { table: record.describe() })
     }
 
