@@ -55,6 +55,8 @@ pub(crate) struct Callers {
     /// What is left to do in the end; `None` before.
     last: Option<VecDeque<(usize, Input)>>,
     finished: u64,
+    /// The item that most callers want, and until when.
+    focus: Option<(usize, Ns)>,
     /// How long callers think between two calls; changes now and then.
     think: Ns,
 }
@@ -108,6 +110,7 @@ impl Callers {
             leaders: BTreeMap::new(),
             last: None,
             finished: 0,
+            focus: None,
             think: 20 * MS,
         };
         for place in 0..plan.contended + plan.spread {
@@ -152,7 +155,22 @@ impl Callers {
         item
     }
 
-    fn draw_item(&mut self) -> usize {
+    /// Has callers turn to the item of an attempt until then; not if its caller waits no longer than that.
+    pub(crate) fn focus(&mut self, attempt: u64, until: Ns) -> bool {
+        let call = self.attempts.get(&attempt).and_then(|call| self.calls.get(call));
+        let Some(call) = call.filter(|call| call.until > until + 50 * MS) else { return false };
+        self.focus = Some((call.parts[0].item, until));
+        true
+    }
+
+    fn draw_item(&mut self, now: Ns) -> usize {
+        if let Some((item, until)) = self.focus
+            && now < until
+            && self.items[item].uncertain < UNCERTAIN_MAX
+            && self.rng.chance(500)
+        {
+            return item;
+        }
         let is_contended = self.rng.chance(500);
         let place = if is_contended {
             self.rng.index(self.contended)
@@ -181,14 +199,14 @@ impl Callers {
     }
 
     /// What the next call asks: of one item, or, in a batch, of several in one partition.
-    fn draw_parts(&mut self) -> Vec<(usize, Input)> {
-        let first = self.draw_item();
+    fn draw_parts(&mut self, now: Ns) -> Vec<(usize, Input)> {
+        let first = self.draw_item(now);
         let input = self.draw_input(first);
         let mut parts = vec![(first, input)];
         if matches!(input, Input::Put { .. }) && self.rng.chance(300) {
             let group = self.items[first].name.group;
             for _ in 0..6 {
-                let item = self.draw_item();
+                let item = self.draw_item(now);
                 let is_new = parts.iter().all(|(other, _)| *other != item);
                 if is_new && self.items[item].name.group == group {
                     let id = self.id();
@@ -378,7 +396,7 @@ impl World {
         let (parts, patience) = match &mut self.callers.last {
             None => {
                 let patience = self.callers.rng.between(200 * MS, 5 * SECOND);
-                (self.callers.draw_parts(), patience)
+                (self.callers.draw_parts(self.now), patience)
             }
             Some(last) => match last.pop_front() {
                 Some(part) => (vec![part], 1000 * SECOND),
@@ -400,9 +418,10 @@ impl World {
         of.attempt = attempt;
         let group = of.group;
         self.callers.attempts.insert(attempt, call);
+        // Now and then a caller asks anybody, and so hears of a new leader before the old one has answered.
         let node = match self.callers.leaders.get(&group) {
-            Some(node) => *node,
-            None => self.callers.rng.index(NODES),
+            Some(node) if !self.callers.rng.chance(100) => *node,
+            _ => self.callers.rng.index(NODES),
         };
         let perfect = self.phase == Phase::Liveness;
         if let Some(at) = self.network.to_caller(self.now, perfect) {

@@ -345,6 +345,7 @@ fn new_node(plan: &Plan, rng: &mut Rng) -> Node {
         deferred: Vec::new(),
         tears: false,
         pauses_at_read: None,
+        engine_fails_at_read: false,
         dies_elected: false,
         slow_disk_until: 0,
         slow_engine_until: 0,
