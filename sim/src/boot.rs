@@ -60,7 +60,8 @@ impl World {
         let options = self.plan.log.clone();
         self.nodes[node].disk.heal();
         if self.rng.chance(150) {
-            let op = self.rng.pick(&[FaultOp::Write, FaultOp::Sync, FaultOp::Create, FaultOp::SyncDir]);
+            let op =
+                self.rng.pick(&[FaultOp::Write, FaultOp::Sync, FaultOp::Create, FaultOp::SyncDir]);
             let kind = std::io::ErrorKind::Other;
             let after = self.rng.below(3);
             let disk = self.nodes[node].disk.clone();
@@ -187,7 +188,9 @@ impl World {
         self.reached.add("engine batches lost", lost as u64);
         self.trace.note(
             self.now,
-            format_args!("{node} crash {kind:?} {crash:?}, {unsynced} writes not synced, {lost} batches lost"),
+            format_args!(
+                "{node} crash {kind:?} {crash:?}, {unsynced} writes not synced, {lost} batches lost"
+            ),
         );
         self.check_damage(node);
         self.queue.push(self.now + down, Action::Restart { node, life });
@@ -268,7 +271,8 @@ fn begin_replica(
         if planted(Mutation::InstallNotRedone) {
             take_for_installed(engine.as_ref(), snapshots, group, mark)?;
         } else if !is_lost {
-            install_again(snapshots, &mut applier, group, mark)?;
+            let installed = install_again(snapshots, &mut applier, group, mark);
+            installed.map_err(|error| error.to_string())?;
         }
         installed = Some(!is_lost);
         record = read_record(engine, group)?;

@@ -28,35 +28,76 @@ pub(crate) enum CrashKind {
 /// Something that goes wrong.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
-    Crash { node: usize, kind: CrashKind, down: Ns },
+    Crash {
+        node: usize,
+        kind: CrashKind,
+        down: Ns,
+    },
     /// The power goes while the log is in the middle of a write.
-    TornWrite { node: usize },
+    TornWrite {
+        node: usize,
+    },
     /// All nodes lose their power at once.
     Blackout,
-    Pause { node: usize, for_ns: Ns },
+    Pause {
+        node: usize,
+        for_ns: Ns,
+    },
     /// Links, in one direction each, are in this state for a while.
-    Links { links: Vec<(usize, usize)>, state: Link, for_ns: Ns },
-    SlowDisk { node: usize, for_ns: Ns },
-    SlowEngine { node: usize, for_ns: Ns },
+    Links {
+        links: Vec<(usize, usize)>,
+        state: Link,
+        for_ns: Ns,
+    },
+    SlowDisk {
+        node: usize,
+        for_ns: Ns,
+    },
+    SlowEngine {
+        node: usize,
+        for_ns: Ns,
+    },
     /// The engine fails at its next write.
-    EngineFails { node: usize },
+    EngineFails {
+        node: usize,
+    },
     /// The next sync of the log fails.
-    SyncFails { node: usize },
+    SyncFails {
+        node: usize,
+    },
     /// A leader hands over, by itself or with something that goes wrong behind it.
-    HandOver { group: GroupId, behind: Behind },
+    HandOver {
+        group: GroupId,
+        behind: Behind,
+    },
     /// A leader is told that the log needs its space back.
-    Pressure { node: usize },
+    Pressure {
+        node: usize,
+    },
     /// A leader keeps its link to one follower; the other cannot reach it; the follower is started again in the middle.
-    ForgottenPromise { group: GroupId },
+    ForgottenPromise {
+        group: GroupId,
+    },
     /// A leader's followers are heard twice, the second time when it is cut off already.
-    Echo { group: GroupId },
+    Echo {
+        group: GroupId,
+    },
     /// A leader is paused right after a read has looked at its lease.
-    PauseAtRead { group: GroupId, for_ns: Ns },
+    PauseAtRead {
+        group: GroupId,
+        for_ns: Ns,
+    },
     /// A leader's engine fails right after a read has looked at its lease.
-    EngineFailsAtRead { group: GroupId },
+    EngineFailsAtRead {
+        group: GroupId,
+    },
     /// The first-ranked replica is elected while its disk is slow, and loses its power at once.
-    Forgotten { group: GroupId },
-    WallClock { node: usize },
+    Forgotten {
+        group: GroupId,
+    },
+    WallClock {
+        node: usize,
+    },
 }
 
 /// What goes wrong behind a transfer.
@@ -88,7 +129,10 @@ impl World {
             faults.push(draw_links(&mut rng));
         }
         for _ in 0..rng.between(2, 5) {
-            faults.push(Fault::Pause { node: rng.index(NODES), for_ns: rng.between(100 * MS, 3 * SECOND) });
+            faults.push(Fault::Pause {
+                node: rng.index(NODES),
+                for_ns: rng.between(100 * MS, 3 * SECOND),
+            });
         }
         for _ in 0..rng.between(4, 8) {
             let group = GroupId(rng.between(1, GROUPS));

@@ -81,11 +81,7 @@ pub(crate) fn group_spec(spec: &PartitionSpec) -> GroupSpec {
         .members
         .iter()
         .map(|member| Member { replica: ReplicaId(member.replica), node: NodeId(member.node) });
-    GroupSpec {
-        group: spec.group,
-        replica: ReplicaId(spec.replica),
-        members: members.collect(),
-    }
+    GroupSpec { group: spec.group, replica: ReplicaId(spec.replica), members: members.collect() }
 }
 
 /// An item: its name, its key and its partition.

@@ -20,7 +20,7 @@
 //! # Map
 //! - `world`: the loop. `time`, `rng`, `plan`, `trace`, [`Reached`]: what a run is made of, and what it comes to.
 //! - `node`, `boot`: what a node keeps, how it begins, dies and comes back. `turn`: mailbox, turns, effects.
-//! - `log_driver`, `apply`, `snapshots`, `reads`: the threads of a real node, as events. `network`, `callers`, `faults`: the rest.
+//! - `log_driver`, `apply`, `snapshots`, `reads`: the threads of a real node, as events. `network`, `callers`, `calling`, `faults`: the rest.
 //! - `invariants`: one file each. [`history`]: what callers saw, and the checker.
 //!
 //! # Replay
@@ -35,6 +35,7 @@
 mod apply;
 mod boot;
 mod callers;
+mod calling;
 mod evaluator;
 mod faults;
 pub mod history;
@@ -55,6 +56,7 @@ mod world;
 
 pub use reached::{REQUIRED, Reached};
 pub use stator_storage::mutation;
+pub use trace::Sink;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -78,7 +80,7 @@ pub struct Outcome {
 
 /// Runs a seed. Each line of the trace goes to `sink`, if there is one.
 #[must_use]
-pub fn run(seed: u64, sink: Option<Box<dyn FnMut(&str)>>) -> Outcome {
+pub fn run(seed: u64, sink: Option<Sink>) -> Outcome {
     let mut world = World::new(seed, Trace::new(sink));
     // Hosts keep panics of their groups to themselves; what gets here comes from the log, the engine or the simulator.
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| world.run())) {

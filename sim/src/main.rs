@@ -5,13 +5,15 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use stator_sim::{Reached, run};
+use stator_sim::{Reached, Sink, run};
 
 fn main() -> ExitCode {
     match Arguments::read(std::env::args().skip(1)) {
         Ok(arguments) => arguments.run(),
         Err(what) => {
-            println!("{what}\nusage: stator-sim --seeds COUNT [--from SEED] [--first] | --seed SEED [--trace]");
+            println!(
+                "{what}\nusage: stator-sim --seeds COUNT [--from SEED] [--first] | --seed SEED [--trace]"
+            );
             ExitCode::FAILURE
         }
     }
@@ -70,7 +72,7 @@ impl Arguments {
     }
 
     fn run_one(&self, seed: u64) -> ExitCode {
-        let print: Box<dyn FnMut(&str)> = Box::new(|line| println!("{line}"));
+        let print: Sink = Box::new(|line| println!("{line}"));
         let outcome = run(seed, self.trace.then_some(print));
         println!("{}", outcome.reached);
         println!("seed {seed}: {} events, hash {:016x}", outcome.events, outcome.hash);
@@ -92,7 +94,9 @@ impl Arguments {
             reached.merge(&outcome.reached);
             if let Some(failure) = outcome.failure {
                 failed += 1;
-                println!("seed {seed} FAILED {failure}\n  cargo run -p stator-sim -- --seed {seed} --trace");
+                println!(
+                    "seed {seed} FAILED {failure}\n  cargo run -p stator-sim -- --seed {seed} --trace"
+                );
                 if self.first {
                     break;
                 }

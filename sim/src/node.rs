@@ -17,9 +17,7 @@ use stator_storage::key::EngineKey;
 use stator_storage::log::{Files, LogCore, LogEntry, Write, read_entries};
 use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::generation::Noted;
-use stator_storage::partition::{
-    DataGeneration, PartitionApplier, PartitionSpec, SnapshotWriter,
-};
+use stator_storage::partition::{DataGeneration, PartitionApplier, PartitionSpec, SnapshotWriter};
 
 use crate::evaluator::SimEvaluator;
 use crate::invariants::durable_log::Shadow;

@@ -59,5 +59,4 @@ impl Rng {
     pub(crate) fn index(&mut self, len: usize) -> usize {
         self.below(len as u64) as usize
     }
-
 }

@@ -6,17 +6,20 @@ use stator_model::key::hash64;
 
 use crate::time::{MS, Ns, SECOND};
 
+/// Where the lines of a trace go.
+pub type Sink = Box<dyn FnMut(&str)>;
+
 /// The trace so far.
 pub(crate) struct Trace {
     hash: u64,
     lines: u64,
     line: String,
     /// Where the text goes.
-    sink: Option<Box<dyn FnMut(&str)>>,
+    sink: Option<Sink>,
 }
 
 impl Trace {
-    pub(crate) fn new(sink: Option<Box<dyn FnMut(&str)>>) -> Self {
+    pub(crate) fn new(sink: Option<Sink>) -> Self {
         Self { hash: 0, lines: 0, line: String::new(), sink }
     }
 

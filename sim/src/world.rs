@@ -228,7 +228,7 @@ impl World {
                 self.snapshot_ended(from, &message, arrived);
             }
             Action::Request { node, attempt } => self.request_arrives(node, attempt),
-            Action::Reply { attempt, reply } => self.reply_arrives(attempt, *reply),
+            Action::Reply { attempt, reply } => self.reply_arrives(attempt, &reply),
             Action::Caller { caller } => self.caller_acts(caller),
             Action::Again { call } => self.again(call),
             Action::Impatience { caller, call } => self.caller_gives_up(caller, call),
@@ -283,7 +283,8 @@ impl World {
     /// Leases and leaders, after something happened.
     pub(crate) fn check_leases(&mut self) {
         for group in groups() {
-            let mut stands = [leases::Stand { node: 0, leads: None, leased: false, term: 0 }; NODES];
+            let mut stands =
+                [leases::Stand { node: 0, leads: None, leased: false, term: 0 }; NODES];
             for (at, node) in self.nodes.iter().enumerate() {
                 stands[at].node = at;
                 let Some(process) = &node.process else { continue };

@@ -220,8 +220,7 @@ impl<E: Evaluator, T> Group<E, T> {
             message.from = self.spec.replica.0;
             message.entries = vec![entry].into();
             self.node.step(message).is_ok()
-                && (self.node.raft.raft_log.last_index() == index
-                    || planted(Mutation::NoAuthority))
+                && (self.node.raft.raft_log.last_index() == index || planted(Mutation::NoAuthority))
         };
         if is_accepted {
             cx.effects.proposed += 1;
