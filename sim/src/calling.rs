@@ -23,7 +23,7 @@ impl World {
         }
         let (parts, patience) = match &mut self.callers.last {
             None => {
-                let patience = self.callers.rng.between(200 * MS, 5 * SECOND);
+                let patience = self.callers.rng.between(200 * MS, 4 * SECOND);
                 (self.callers.draw_parts(self.now), patience)
             }
             Some(last) => match last.pop_front() {
@@ -172,7 +172,7 @@ impl World {
     fn finish(&mut self, caller: usize, call: u64, end: &End<'_>) {
         self.callers.end(call, end);
         if self.callers.rng.chance(20) {
-            self.callers.think = self.callers.rng.pick(&[MS, 20 * MS, 100 * MS, 500 * MS]);
+            self.callers.think = self.callers.rng.pick(&[MS, 10 * MS, 50 * MS, 200 * MS]);
         }
         let think = match self.phase {
             Phase::Safety => self.callers.rng.between(MS / 10, 2 * self.callers.think),

@@ -156,7 +156,7 @@ impl World {
             faults.push(Fault::Forgotten { group: GroupId(rng.between(1, GROUPS)) });
             faults.push(Fault::Echo { group: GroupId(rng.between(1, GROUPS)) });
         }
-        for _ in 0..rng.between(2, 6) {
+        for _ in 0..rng.between(4, 12) {
             faults.push(Fault::Pressure { node: rng.index(NODES) });
         }
         for _ in 0..rng.between(1, 3) {
