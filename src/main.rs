@@ -1,5 +1,6 @@
 //! The program `stator`: nodes, clusters, and the commands that talk to them. `stator --help` is its manual.
 
+mod bench;
 mod cli;
 
 use std::process::ExitCode;

@@ -63,6 +63,8 @@ pub struct NodeConfig {
     pub log_segment: ByteSize,
     /// Free disk space below which writes are refused.
     pub min_free: ByteSize,
+    /// How fast snapshots leave the node, all together: so much in a second.
+    pub snapshot_rate: ByteSize,
     /// How strong reads are served.
     pub reads: ReadMode,
     /// Whether listening beyond loopback is allowed although nothing is protected.
@@ -106,6 +108,7 @@ impl Default for NodeConfig {
             log_budget: ByteSize::mib(1024),
             log_segment: ByteSize::mib(64),
             min_free: ByteSize::mib(256),
+            snapshot_rate: ByteSize::mib(64),
             reads: ReadMode::Lease,
             insecure: false,
             tls: None,
@@ -133,7 +136,14 @@ impl NodeConfig {
     #[must_use]
     pub fn consensus(&self) -> stator_consensus::Config {
         let leases = self.timing.leases && self.reads == ReadMode::Lease;
-        stator_consensus::Config { leases, ..self.timing }
+        stator_consensus::Config { leases, entry_bytes_max: self.entry_bytes_max(), ..self.timing }
+    }
+
+    /// The bytes of requests that one entry may carry: an eighth of a segment, for the log takes records of up to a quarter, and
+    /// an entry has a little more in it than what was asked for.
+    pub(crate) fn entry_bytes_max(&self) -> usize {
+        let eighth = usize::try_from(self.log_segment.bytes() / 8).unwrap_or(usize::MAX);
+        self.timing.entry_bytes_max.min(eighth)
     }
 
     /// What the memory goes to.

@@ -6,6 +6,7 @@
 //! - `serve`: how a request is answered: validated, routed, served here or sent on. `tables`, `replicas`: what is known, what is held.
 //! - `catalog`: tables, partitions, nodes and ids; a table like any other, and the controller that carries out what it says.
 //! - `shell`: the threads that drive the pure cores of `consensus` and `storage`. `peers`: the ways to other nodes.
+//! - `snapshots`: whole partitions, on their way to replicas that the log does not reach any more.
 //! - `door`: the gRPC door for clients, the one for peers, and the [`admin`] port. [`metrics`] and [`telemetry`]: what can be seen.
 //!
 //! # Invariants
@@ -26,6 +27,7 @@ mod peers;
 mod replicas;
 mod serve;
 mod shell;
+mod snapshots;
 mod tables;
 pub mod telemetry;
 mod wire;

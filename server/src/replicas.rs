@@ -1,13 +1,16 @@
 //! The replicas of a node: who holds what, and the ways to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use stator_consensus::{Event, GroupId, GroupStatus, ReplicaView};
+use stator_consensus::{GroupId, GroupStatus, ReplicaView};
 use stator_storage::partition::{DataGeneration, PartitionSpec};
 
 use crate::shell::{HostEvent, HostMailbox};
+
+/// As many messages and requests waiting for a host are too many.
+const HOST_FLOODED: usize = 32 * 1024;
 
 /// A replica on this node.
 pub(crate) struct Replica {
@@ -26,8 +29,8 @@ pub(crate) struct Replicas {
     running: RwLock<BTreeMap<GroupId, Arc<Replica>>>,
     /// Those that stopped on a fault, with the reason.
     failed: RwLock<BTreeMap<GroupId, String>>,
-    /// Those that were removed from this node, and are never to be made again (R8).
-    removed: RwLock<BTreeSet<GroupId>>,
+    /// Those that were removed from this node, and are never to be made again (R8); true once a crash does not bring them back.
+    removed: RwLock<BTreeMap<GroupId, bool>>,
     hosts: RwLock<Vec<HostMailbox>>,
     /// Whether a host waits for room in the log.
     log_stalled: AtomicBool,
@@ -36,13 +39,26 @@ pub(crate) struct Replicas {
 }
 
 impl Replicas {
-    /// A group was removed from this node for good.
+    /// A group is being removed from this node for good.
     pub(crate) fn note_removed(&self, group: GroupId) {
-        self.removed.write().unwrap_or_else(PoisonError::into_inner).insert(group);
+        let mut removed = self.removed.write().unwrap_or_else(PoisonError::into_inner);
+        removed.entry(group).or_insert(false);
+    }
+
+    /// A group is removed: a crash does not bring it back.
+    pub(crate) fn note_gone(&self, group: GroupId) {
+        self.removed.write().unwrap_or_else(PoisonError::into_inner).insert(group, true);
+        self.failed.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+        self.states.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
     }
 
     pub(crate) fn was_removed(&self, group: GroupId) -> bool {
-        self.removed.read().unwrap_or_else(PoisonError::into_inner).contains(&group)
+        self.removed.read().unwrap_or_else(PoisonError::into_inner).contains_key(&group)
+    }
+
+    pub(crate) fn is_gone(&self, group: GroupId) -> bool {
+        let removed = self.removed.read().unwrap_or_else(PoisonError::into_inner);
+        removed.get(&group).copied().unwrap_or(false)
     }
 
     pub(crate) fn insert(&self, replica: Arc<Replica>) {
@@ -108,17 +124,16 @@ impl Replicas {
         running.iter().map(|(group, replica)| (*group, replica.view.applied())).collect()
     }
 
+    /// Whether a host has so much to do that it should not be given more for the moment.
+    pub(crate) fn is_flooded(&self) -> bool {
+        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        hosts.iter().any(|host| host.len() > HOST_FLOODED)
+    }
+
     /// Tells the host of a group something. What is told of a group that is not here is dropped.
     pub(crate) fn tell(&self, group: GroupId, event: HostEvent) {
         if let Some(replica) = self.get(group) {
             replica.host.push(event);
-        }
-    }
-
-    /// Tells every host that drives a replica something.
-    pub(crate) fn tell_all(&self, event: impl Fn(GroupId) -> HostEvent) {
-        for replica in self.all() {
-            replica.host.push(event(replica.spec.group));
         }
     }
 
@@ -132,19 +147,12 @@ impl Replicas {
         self.states.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
     }
 
-    /// How many replicas lead.
+    /// How many replicas lead that are not alone in their groups.
     pub(crate) fn led_by(&self, node: stator_consensus::NodeId) -> usize {
         let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
-        running.values().filter(|replica| replica.view.leader() == Some(node)).count()
+        let leads = |replica: &&Arc<Replica>| {
+            replica.view.leader() == Some(node) && replica.spec.members.len() > 1
+        };
+        running.values().filter(leads).count()
     }
-}
-
-/// A snapshot for a follower did not arrive.
-pub(crate) const fn snapshot_failed(group: GroupId, to: stator_consensus::ReplicaId) -> HostEvent {
-    Event::SnapshotSent { group, to, arrived: false }
-}
-
-/// Leadership of a group is to move elsewhere.
-pub(crate) const fn hand_over(group: GroupId) -> HostEvent {
-    Event::HandOver { group, to: None }
 }

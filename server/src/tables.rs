@@ -14,12 +14,23 @@ use crate::catalog::records::{
     CATALOG_GROUP, CATALOG_TABLE, PartitionRecord, TableRecord, catalog_schema,
 };
 
-/// How long a record is used before somebody fetches it again; the others use it meanwhile.
+/// How long a record is used before somebody fetches it again; the others use it meanwhile, and all do while the catalog does not
+/// answer: a node that does not hold a partition any more says so itself.
 const FRESH_NS: u64 = 2_000_000_000;
-/// How long a record is used at all.
-const USABLE_NS: u64 = 60_000_000_000;
 /// How many records are kept: more than a cluster has tables.
 const TABLES_KEPT: usize = 4096;
+/// How many leaders of groups elsewhere are kept.
+const LEADERS_KEPT: usize = 64 * 1024;
+
+/// What is known of a table.
+#[derive(Debug)]
+pub(crate) enum Known {
+    /// This, and that is enough.
+    Fresh(Arc<Table>),
+    /// This, and the caller is the one to look whether it is still so.
+    Stale(Arc<Table>),
+    Not,
+}
 
 /// A table as this node knows it.
 #[derive(Debug)]
@@ -83,16 +94,14 @@ pub(crate) struct Tables {
 impl Tables {
     /// A table that is known. Of those who ask for one that is not fresh any more, one is told to fetch it again, so that the
     /// catalog is asked at a steady rate, however many requests there are.
-    pub(crate) fn get(&self, name: &str, now_ns: u64) -> Option<Arc<Table>> {
+    pub(crate) fn get(&self, name: &str, now_ns: u64) -> Known {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let (table, fetched_ns) = known.get(name)?;
-        let fetched = fetched_ns.load(Relaxed);
-        if now_ns < fetched + FRESH_NS {
-            return Some(table.clone());
-        }
+        let Some((table, looked_ns)) = known.get(name) else { return Known::Not };
+        let looked = looked_ns.load(Relaxed);
         // Moved ahead, so that the others go on using it for as long again while this one looks.
-        let claimed = fetched_ns.compare_exchange(fetched, now_ns, Relaxed, Relaxed).is_ok();
-        (!claimed && now_ns < fetched + USABLE_NS).then(|| table.clone())
+        let is_due = now_ns >= looked.saturating_add(FRESH_NS)
+            && looked_ns.compare_exchange(looked, now_ns, Relaxed, Relaxed).is_ok();
+        if is_due { Known::Stale(table.clone()) } else { Known::Fresh(table.clone()) }
     }
 
     /// A table that was just fetched. One that is not ready for use is not kept: it changes soon.
@@ -120,9 +129,30 @@ impl Tables {
     /// A node was seen to lead a group, or nobody was.
     pub(crate) fn set_leader(&self, group: GroupId, leader: Option<NodeId>) {
         let mut leaders = self.leaders.write().unwrap_or_else(PoisonError::into_inner);
+        if leaders.len() >= LEADERS_KEPT {
+            leaders.clear();
+        }
         match leader {
             Some(leader) => leaders.insert(group, leader),
             None => leaders.remove(&group),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_looks_again_and_the_others_go_on() {
+        let tables = Tables::default();
+        tables.put(Arc::new(Table::catalog(&[NodeId(1)])), 0);
+        let get = |now_ns| tables.get("stator.catalog", now_ns);
+        assert!(matches!(get(FRESH_NS - 1), Known::Fresh(_)));
+        assert!(matches!(get(FRESH_NS), Known::Stale(_)));
+        assert!(matches!(get(FRESH_NS), Known::Fresh(_)), "somebody looks already");
+        assert!(matches!(get(100 * FRESH_NS), Known::Stale(_)), "it is known however old");
+        tables.forget("stator.catalog");
+        assert!(matches!(get(0), Known::Not));
     }
 }

@@ -15,7 +15,6 @@ const CLUSTER_DIR: &str = "stator-data";
 
 /// How the database is reached.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Connection")]
 pub(crate) struct Endpoints {
     /// Nodes of the cluster; one is enough, several are tried in turn [default: those of ./stator-data/cluster.json, or
     /// http://127.0.0.1:7400]
@@ -24,12 +23,19 @@ pub(crate) struct Endpoints {
         value_name = "URL,...",
         value_delimiter = ',',
         env = "STATOR_ENDPOINTS",
-        hide_env_values = true
+        hide_env_values = true,
+        help_heading = "Connection"
     )]
     endpoints: Vec<String>,
 
     /// How long a request may take, with all of its attempts, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "10",
+        value_parser = clap::value_parser!(u16).range(1..=3600),
+        help_heading = "Connection"
+    )]
     timeout: u16,
 }
 
@@ -97,6 +103,10 @@ impl Connection {
         }
         if error.is_resource_not_found() {
             let hint = "`stator table list` shows the tables, `stator table create` makes one.";
+            return Failure::refused(format!("{error}\n{hint}"));
+        }
+        if error.is_validation() && error.message().contains("reserved keyword") {
+            let hint = "Call it by a name of your own: '#y' in the expression, and --names '{\"#y\": \"year\"}'.";
             return Failure::refused(format!("{error}\n{hint}"));
         }
         if error.is_throttled() {

@@ -234,7 +234,10 @@ impl Get {
         match found.item {
             Some(item) => show(&self.dialect.json(&item), self.output),
             None if self.output.json(Format::Json) => print(Value::Null),
-            None => Ok(note("There is no such item.")),
+            None => {
+                note("There is no such item.");
+                Ok(())
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ mod cluster;
 mod dump;
 mod endpoints;
 mod item;
-mod output;
+pub(crate) mod output;
 mod query;
 mod serve;
 mod status;
@@ -28,9 +28,19 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::output::{Failure, complain};
 
-/// A replicated, partitioned key-value database modelled on DynamoDB.
+/// What a first look is for.
+const AFTER_HELP: &str = "\
+Begin with a cluster on this machine, and a table:
+  stator cluster &
+  stator table create music --key artist:S --sort song:S --wait
+  stator item put music --item '{\"artist\": \"No One You Know\", \"song\": \"Call Me Today\", \"plays\": 1}'
+  stator query music --key-condition 'artist = :a' --values '{\":a\": \"No One You Know\"}'
+
+Exit codes: 0 done, 1 refused, 2 the command or a setting is wrong, 3 no node can be reached.";
+
+/// A replicated, partitioned key-value database modelled on DynamoDB
 #[derive(Debug, Parser)]
-#[command(name = "stator", version = env!("STATOR_VERSION"), propagate_version = true)]
+#[command(name = "stator", version = env!("STATOR_VERSION"), after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,8 +48,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    // Boxed, for it has many flags, and the other commands few.
+    Serve(Box<serve::Serve>),
     Cluster(cluster::Cluster),
+    Bench(crate::bench::Bench),
     Table(table::Table),
     Item(item::ItemCommand),
     Query(query::Query),
@@ -74,8 +86,9 @@ fn run(command: Command) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| Failure::refused(format!("no threads: {error}")))?;
     let result = runtime.block_on(async {
         match command {
-            Command::Serve(serve) => serve::run(serve).await,
+            Command::Serve(serve) => serve::run(*serve).await,
             Command::Cluster(cluster) => cluster::run(cluster).await,
+            Command::Bench(bench) => crate::bench::run(bench).await,
             Command::Table(table) => table::run(table).await,
             Command::Item(item) => item::run(item).await,
             Command::Query(query) => query::query(query).await,

@@ -1,5 +1,6 @@
 //! `stator serve`: a node in this process.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,14 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a node that is not ready says what it waits for.
 const UNREADY_EVERY: Duration = Duration::from_secs(30);
 
+/// Runs a node until it is interrupted
+///
+/// Every setting can be given in a file (as in log_budget = "2GiB"), by a variable (as in STATOR_LOG_BUDGET=2GiB) and by a
+/// flag (as in --log-budget 2GiB). A flag goes before a variable, and a variable before the file. Sizes have a unit of B,
+/// KiB, MiB, GiB or TiB, times one of ms, s or m; lists are separated by commas.
+///
+/// Without --initial-nodes and --join the node is a cluster of its own. `stator cluster` runs several nodes on this machine.
 #[derive(Debug, clap::Args)]
-#[command(about = "Runs a node", long_about = None)]
 pub(crate) struct Serve {
     #[command(flatten)]
     settings: ServeArgs,
@@ -68,7 +75,7 @@ pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
     let ended = tokio::select! {
         why = node.failed() => Err(Failure::refused(format_args!("the node cannot go on: {why}"))),
         who = stop.asked() => Ok(who),
-        () = tell_ready(&node, &line, serve.json) => Ok(""),
+        never = tell_ready(&node, &line, serve.json) => match never {},
     };
     if let Ok(who) = &ended {
         tracing::info!("stopping: asked to by {who}");
@@ -89,8 +96,8 @@ fn ready_line(node: &Node) -> ReadyLine {
     }
 }
 
-/// Says when the node is ready, and never ends: the others decide when to.
-async fn tell_ready(node: &Node, line: &ReadyLine, json: bool) {
+/// Says when the node is ready, and never ends: others decide when to.
+async fn tell_ready(node: &Node, line: &ReadyLine, json: bool) -> Infallible {
     while let Err(reasons) = node.wait_ready(UNREADY_EVERY).await {
         tracing::warn!("not ready yet: {}", reasons.join("; "));
         // It returns at once for a node that has failed, which is told elsewhere.

@@ -77,7 +77,6 @@ pub(crate) fn read(flag: &str, argument: &str) -> Result<Vec<u8>, Failure> {
 
 /// What the `#names` and `:values` of expressions stand for.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Expressions")]
 pub(crate) struct Substitutions {
     /// What #names in expressions stand for, as in '{"#y": "year"}'
     #[arg(long, value_name = "JSON")]

@@ -109,9 +109,11 @@ impl Node {
                 continue;
             };
             if open(&engine).data.applied.0 < recovered.mark.0 {
-                // The log was reset to a snapshot that the engine lost, or never got.
-                let data = self.received[&(spec.group, recovered.mark.0)].clone();
-                open(&engine).install(data);
+                // The log was reset to a snapshot that the engine lost, or never got. A replica whose files are gone, too, starts
+                // without data.
+                if let Some(data) = self.received.get(&(spec.group, recovered.mark.0)) {
+                    open(&engine).install(data.clone());
+                }
             }
             recovered.applied = open(&engine).data.applied;
             self.start_group(spec, recovered, false);

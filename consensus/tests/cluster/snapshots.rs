@@ -123,6 +123,60 @@ fn a_crash_around_the_installing_of_a_snapshot_loses_nothing() {
     }
 }
 
+/// Node 3 has accepted a snapshot, and not installed it.
+fn about_to_install(seed: u64) -> World {
+    let mut world = left_behind(seed);
+    world.boot(3);
+    world.node(3).applier_busy = true;
+    world.run_until("the snapshot", |world| world.counts.snapshots == 1);
+    world.run(100 * MS);
+    world
+}
+
+#[test]
+fn a_replica_that_finds_its_snapshot_gone_at_its_start_gets_another() {
+    for seed in 60..70 {
+        let mut world = about_to_install(seed);
+        world.crash(3);
+        world.node(3).received.clear();
+        world.boot(3);
+        put_done(&mut world, 31);
+        finish(&mut world);
+        assert_eq!(world.counts.snapshots, 2);
+        world.isolate(world.leader(GROUP).expect("leads"));
+        put_done(&mut world, 32);
+        finish(&mut world);
+    }
+}
+
+#[test]
+fn a_replica_that_cannot_install_its_snapshot_gets_another() {
+    let mut world = about_to_install(80);
+    world.node(3).jobs.clear();
+    world.tell(3, Event::SnapshotLost { group: GROUP });
+    world.node(3).applier_busy = false;
+    put_done(&mut world, 31);
+    finish(&mut world);
+    assert_eq!(world.counts.snapshots, 2);
+}
+
+#[test]
+fn a_replica_without_data_votes_and_does_not_lead() {
+    let mut world = about_to_install(90);
+    world.crash(3);
+    world.node(3).received.clear();
+    // Node 2 ends, and node 1 needs the vote of the one without data.
+    world.crash(2);
+    world.crash(1);
+    world.boot(1);
+    world.boot(3);
+    world.run_until("a leader", |world| world.leader(GROUP) == Some(1));
+    put_done(&mut world, 31);
+    world.boot(2);
+    finish(&mut world);
+    assert_eq!(world.counts.snapshots, 2);
+}
+
 /// R12: raft-rs panics when a replica campaigns whose log begins behind a snapshot that it has not installed.
 #[test]
 fn a_replica_that_is_still_installing_does_not_campaign() {

@@ -5,10 +5,11 @@
 //! are made at most once, and records change only from what they were.
 //!
 //! - A table that is `CREATING`: its replicas are made on their nodes; once every partition has a leader that serves, it is `ACTIVE`.
-//! - A table that is `DELETING`: once its replicas are noted down as dropped, its record goes, and with it its name is free.
-//! - A dropped table: its replicas are removed on their nodes; once all have said so, the note goes.
+//! - A table that is `DELETING`: its replicas are noted down as dropped, and removed on their nodes; once no partition has a quorum
+//!   left, its record goes, and with it its name is free.
+//! - A dropped table: its replicas are removed on the nodes that were away; once all have said so, the note goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,18 +26,19 @@ use crate::node::Inner;
 use crate::peers::CallFailure;
 use crate::serve::CallContext;
 
-/// How often to look while something is under way.
+/// How soon to look again while something is under way. What does not get on, because a node is down, is looked at more rarely.
 const BUSY: Duration = Duration::from_millis(20);
-/// How often to look when nothing is.
+/// How often to look when nothing is, and the longest pause between looks.
 const IDLE: Duration = Duration::from_millis(500);
 /// How long one look may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node may take to answer one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Runs until the node stops.
+/// Looks for as long as it is let. Being stopped between any two steps is as good as a crash there.
 pub(crate) async fn run(node: Arc<Inner>) {
     let mut seen = None;
+    let mut busy = BUSY;
     loop {
         let mut pause = IDLE;
         if node.leads_catalog() {
@@ -45,8 +47,11 @@ pub(crate) async fn run(node: Arc<Inner>) {
             if applied != seen {
                 let cx = node.own_context(LOOK_TIMEOUT);
                 match look(&node, &cx).await {
-                    Ok(true) => seen = applied,
-                    Ok(false) => pause = BUSY,
+                    Ok(true) => (seen, busy) = (applied, BUSY),
+                    Ok(false) => {
+                        pause = busy;
+                        busy = (busy * 2).min(IDLE);
+                    }
                     Err(error) => tracing::warn!(%error, "the catalog could not be looked at"),
                 }
             }
@@ -55,8 +60,7 @@ pub(crate) async fn run(node: Arc<Inner>) {
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = node.controller.notified() => {}
-            () = node.stopping() => return,
+            () = node.controller.notified() => busy = BUSY,
         }
     }
 }
@@ -73,7 +77,7 @@ async fn look(node: &Inner, cx: &CallContext) -> Result<bool> {
     }
     for item in node.catalog_list("dropped", None, None, cx).await? {
         let (id, partitions) = dropped_from_item(&item)?;
-        done &= remove_replicas(node, id, &partitions, cx).await?;
+        done &= finish(node, id, &partitions, cx).await?;
     }
     Ok(done)
 }
@@ -86,8 +90,7 @@ async fn create(node: &Inner, table: &TableRecord, cx: &CallContext) -> Result<b
         return Ok(false);
     }
     let (from, to) = (TableStatus::Creating.name().into(), TableStatus::Active.name().into());
-    let key = record_key("table", &table.name);
-    node.catalog_change(key, "status", from, to, cx).await
+    node.catalog_change(table, "status", from, to, cx).await
 }
 
 /// Makes a table's replicas on a node. What cannot be reached is tried again at the next look, and looks by itself when it starts.
@@ -125,58 +128,75 @@ async fn ensure(node: &Inner, to: NodeId, table: &TableRecord, partitions: &[&Pa
 
 /// Whether every partition has a leader that takes requests.
 async fn all_served(node: &Inner, partitions: &[PartitionRecord]) -> bool {
-    let mut served: Vec<GroupId> = Vec::new();
-    for (at, _) in by_node(partitions) {
-        let statuses = node.replica_statuses(at, CALL_TIMEOUT).await.unwrap_or_default();
-        served.extend(
-            statuses.iter().filter(|status| status.serves).map(|status| GroupId(status.group)),
-        );
-    }
+    let nodes = by_node(partitions);
+    let groups: Vec<u64> = partitions.iter().map(|partition| partition.group.0).collect();
+    let statuses = nodes.keys().map(|at| node.replica_statuses(*at, &groups, CALL_TIMEOUT));
+    let statuses = join_all(statuses).await.into_iter().flatten().flatten();
+    let served: BTreeSet<GroupId> =
+        statuses.filter(|status| status.serves).map(|status| GroupId(status.group)).collect();
     partitions.iter().all(|partition| served.contains(&partition.group))
 }
 
+/// The name is free once no partition of the table has a quorum left: until then some node that has not heard of it yet may route
+/// a request for the new table of that name to the old one, and have it acknowledged there.
 async fn delete(node: &Inner, table: &TableRecord, cx: &CallContext) -> Result<bool> {
     node.catalog_put(&dropped_to_item(table), cx).await?;
-    node.catalog_delete(record_key("table", &table.name), cx).await?;
+    let gone = remove_replicas(node, &table.partitions).await;
+    if !table.partitions.iter().all(|partition| has_lost_its_quorum(partition, &gone)) {
+        return Ok(false);
+    }
+    node.catalog_free_name(table, cx).await?;
     Ok(false)
 }
 
-async fn remove_replicas(
+/// Whether the nodes that have let go of their replicas leave too few for a quorum.
+fn has_lost_its_quorum(partition: &PartitionRecord, gone: &BTreeSet<NodeId>) -> bool {
+    let members = &partition.members;
+    let left = members.iter().filter(|member| !gone.contains(&member.node)).count();
+    left < members.len() / 2 + 1
+}
+
+/// Removes the replicas of a table that is dropped. The note of them goes when all are gone.
+async fn finish(
     node: &Inner,
     id: u32,
     partitions: &[PartitionRecord],
     cx: &CallContext,
 ) -> Result<bool> {
-    let mut all = true;
-    for (at, partitions) in by_node(partitions) {
-        for partition in partitions {
-            let Some(member) = partition.members.iter().find(|member| member.node == at) else {
-                continue;
-            };
-            let removed: Result<(), CallFailure> = if at == node.id() {
-                node.remove_replica(partition.group).await.map_err(CallFailure::NotSent)
-            } else if let Some(peers) = &node.peers {
-                let request = wire::RemoveReplicaRequest {
-                    group: partition.group.0,
-                    replica_id: member.replica.0,
-                };
-                let ask = |mut client: crate::peers::Client| async move {
-                    client.remove_replica(request).await
-                };
-                peers.ask(at, CALL_TIMEOUT, ask).await.map(|_| ())
-            } else {
-                Ok(())
-            };
-            if removed.is_err() {
-                all = false;
-                break;
-            }
-        }
-    }
+    let gone = remove_replicas(node, partitions).await;
+    let all = by_node(partitions).keys().all(|at| gone.contains(at));
     if all {
         node.catalog_delete(record_key("dropped", &id.to_string()), cx).await?;
     }
     Ok(all)
+}
+
+/// Has nodes remove their replicas of these partitions. Answers which have none left.
+async fn remove_replicas(node: &Inner, partitions: &[PartitionRecord]) -> BTreeSet<NodeId> {
+    let nodes = by_node(partitions);
+    let removed = nodes.iter().map(|(at, partitions)| async move {
+        for partition in partitions {
+            if let Err(why) = remove(node, *at, partition).await {
+                tracing::debug!(node = at.0, %why, "a replica could not be removed yet");
+                return None;
+            }
+        }
+        Some(*at)
+    });
+    join_all(removed).await.into_iter().flatten().collect()
+}
+
+async fn remove(node: &Inner, at: NodeId, partition: &PartitionRecord) -> Result<(), CallFailure> {
+    if at == node.id() {
+        return node.remove_replica(partition.group).await.map_err(CallFailure::NotSent);
+    }
+    let own = partition.members.iter().find(|member| member.node == at);
+    let (Some(peers), Some(own)) = (&node.peers, own) else { return Ok(()) };
+    let request =
+        wire::RemoveReplicaRequest { group: partition.group.0, replica_id: own.replica.0 };
+    let ask =
+        |mut client: crate::peers::Client| async move { client.remove_replica(request).await };
+    peers.ask(at, CALL_TIMEOUT, ask).await.map(|_| ())
 }
 
 /// The partitions that each node holds a replica of.
@@ -188,4 +208,32 @@ fn by_node(partitions: &[PartitionRecord]) -> BTreeMap<NodeId, Vec<&PartitionRec
         }
     }
     nodes
+}
+
+#[cfg(test)]
+mod tests {
+    use stator_consensus::{Member, ReplicaId};
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_kept_while_the_old_table_could_take_a_write() {
+        let members = [1, 2, 3].map(|id| Member { replica: ReplicaId(id), node: NodeId(id) });
+        let mut partition = PartitionRecord {
+            group: GroupId(1),
+            generation: 1,
+            first_hash: 0,
+            last_hash: u64::MAX,
+            members: members.to_vec(),
+        };
+        let lost = |partition: &PartitionRecord, gone: &[u64]| {
+            has_lost_its_quorum(partition, &gone.iter().copied().map(NodeId).collect())
+        };
+        assert!(!lost(&partition, &[]));
+        assert!(!lost(&partition, &[1]));
+        assert!(lost(&partition, &[1, 3]));
+        partition.members.truncate(1);
+        assert!(!lost(&partition, &[2]));
+        assert!(lost(&partition, &[1]));
+    }
 }

@@ -40,25 +40,52 @@ impl Inner {
         Box::pin(self.write(request, &cx.to_catalog())).await.map(|_| ())
     }
 
-    /// Changes an attribute of a record from one value to another. False if it was not that value.
+    /// Changes an attribute of a table's record from one value to another. False if it was not that value, or the record is by
+    /// now that of another table of the same name.
     pub(crate) async fn catalog_change(
         &self,
-        key: Item,
+        table: &TableRecord,
         attribute: &str,
         from: AttributeValue,
         to: AttributeValue,
         cx: &CallContext,
     ) -> Result<bool> {
+        let names = [("#a", attribute), ("#protected", "deletion_protection")];
+        let names = names.map(|(name, of)| (name.to_owned(), of.to_owned()));
+        let values = [
+            (":from", from),
+            (":to", to),
+            (":id", table.id_value()),
+            (":protected", table.deletion_protection.into()),
+        ];
         let request = UpdateItem {
-            key,
+            key: record_key("table", &table.name),
             update_expression: Some("SET #a = :to".into()),
-            condition_expression: Some("#a = :from".into()),
-            expression_attribute_names: [("#a".to_owned(), attribute.to_owned())].into(),
-            expression_attribute_values: [(":from".to_owned(), from), (":to".to_owned(), to)]
+            condition_expression: Some(
+                "#a = :from AND table_id = :id AND #protected = :protected".into(),
+            ),
+            expression_attribute_names: names.into(),
+            expression_attribute_values: values
+                .map(|(name, value)| (name.to_owned(), value))
                 .into(),
             ..UpdateItem::default()
         };
         held(Box::pin(self.write(request, &cx.to_catalog())).await)
+    }
+
+    /// Removes a table's record, and with it frees the name; not that of another table which has the name by now.
+    pub(crate) async fn catalog_free_name(
+        &self,
+        table: &TableRecord,
+        cx: &CallContext,
+    ) -> Result<()> {
+        let request = DeleteItem {
+            key: record_key("table", &table.name),
+            condition_expression: Some("table_id = :id".into()),
+            expression_attribute_values: [(":id".to_owned(), table.id_value())].into(),
+            ..DeleteItem::default()
+        };
+        held(Box::pin(self.write(request, &cx.to_catalog())).await).map(|_| ())
     }
 
     /// Removes a record.

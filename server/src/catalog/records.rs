@@ -4,10 +4,11 @@
 //!
 //! | `kind` | `id` | the record | written by |
 //! |---|---|---|---|
-//! | `cluster` | `cluster` | the cluster's id and format version, made once | whoever finds none |
+//! | `cluster` | `cluster` | the cluster's id, format version and number of founders, made once | whoever finds none |
 //! | `counter` | `table`, `node` | the last id given | who needs an id, by an update that adds one |
 //! | `table` | the table's name | [`TableRecord`] | CreateTable, UpdateTable, DeleteTable, the controller |
 //! | `dropped` | the table's id | the replicas of a deleted table that nodes have still to remove | DeleteTable, the controller |
+//! | `joined` | a data directory's incarnation | the id of the node that joined with it | whoever took it in |
 //! | `node` | the node's id | [`NodeRecord`] | the node itself, when it starts |
 
 use std::collections::BTreeMap;
@@ -72,7 +73,7 @@ pub(crate) struct NodeRecord {
 impl TableRecord {
     pub(crate) fn to_item(&self) -> Item {
         let mut item = record_key("table", &self.name);
-        item.insert("table_id".into(), number(u64::from(self.id)));
+        item.insert("table_id".into(), self.id_value());
         item.insert("status".into(), self.status.name().into());
         item.insert("key_schema".into(), schema_to_value(&self.key_schema));
         // A hash of another name would place items elsewhere: the name is kept beside what it placed.
@@ -101,6 +102,11 @@ impl TableRecord {
             deletion_protection: fields.get("deletion_protection")?.as_bool().unwrap_or(false),
             partitions: partitions_from(&fields)?,
         })
+    }
+
+    /// The table's id as the record has it.
+    pub(crate) fn id_value(&self) -> AttributeValue {
+        number(u64::from(self.id))
     }
 
     pub(crate) fn describe(&self) -> TableDescription {
@@ -172,7 +178,12 @@ fn partition_to_value(partition: &PartitionRecord) -> AttributeValue {
 }
 
 fn partitions_from(fields: &Fields<'_>) -> Result<Vec<PartitionRecord>> {
-    fields.list("partitions")?.iter().map(partition_from_value).collect()
+    let partitions = fields.list("partitions")?;
+    // A request has to fall into one of them.
+    if partitions.is_empty() {
+        return Err(malformed("partitions"));
+    }
+    partitions.iter().map(partition_from_value).collect()
 }
 
 fn partition_from_value(value: &AttributeValue) -> Result<PartitionRecord> {

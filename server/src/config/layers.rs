@@ -79,6 +79,11 @@ pub struct PartialConfig {
     #[cfg_attr(feature = "cli", arg(long, value_name = "SIZE", value_parser = parse::<ByteSize>))]
     pub min_free: Option<ByteSize>,
 
+    /// How fast the node sends snapshots of partitions to replicas that are too far behind, in bytes a second, all of them
+    /// together; at least 1MiB [default: 64MiB]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "SIZE", value_parser = parse::<ByteSize>))]
+    pub snapshot_rate: Option<ByteSize>,
+
     /// How strongly consistent reads are served: lease (a leader answers alone while it holds one) or read-index (a majority
     /// is asked each time: for virtual machines that are paused with their clocks) [default: lease]
     #[cfg_attr(feature = "cli", arg(long, value_name = "HOW", value_parser = parse::<ReadMode>))]
@@ -161,7 +166,7 @@ macro_rules! settings {
 
 settings! {
     data_dir listen advertise admin_listen initial_nodes join zone region engine memory log_budget log_segment min_free
-    reads insecure tls log_format log_filter slow_request request_timeout max_connections max_in_flight_requests
+    snapshot_rate reads insecure tls log_format log_filter slow_request request_timeout max_connections max_in_flight_requests
     table_partitions query_threads
 }
 
@@ -253,6 +258,7 @@ impl PartialConfig {
             log_budget: self.log_budget.unwrap_or(defaults.log_budget),
             log_segment: self.log_segment.unwrap_or(defaults.log_segment),
             min_free: self.min_free.unwrap_or(defaults.min_free),
+            snapshot_rate: self.snapshot_rate.unwrap_or(defaults.snapshot_rate),
             reads: self.reads.unwrap_or(defaults.reads),
             insecure: self.insecure.unwrap_or(defaults.insecure),
             tls: self.tls,

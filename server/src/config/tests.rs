@@ -48,6 +48,7 @@ fn a_file_sets_everything() {
         log_budget = "256MiB"
         log_segment = 16777216
         min_free = "1 gib"
+        snapshot_rate = "32MiB"
         reads = "read-index"
         insecure = true
         log_format = "json"
@@ -74,6 +75,7 @@ fn a_file_sets_everything() {
         log_budget: ByteSize::mib(256),
         log_segment: ByteSize::mib(16),
         min_free: ByteSize::mib(1024),
+        snapshot_rate: ByteSize::mib(32),
         reads: ReadMode::ReadIndex,
         insecure: true,
         tls: None,
@@ -237,6 +239,7 @@ fn every_wrong_value_is_named_with_what_is_allowed() {
         ("log_segment = '20001B'", "log_segment = 20001B", "a multiple of 4KiB"),
         ("log_budget = '255MiB'", "log_budget = 255MiB", "four times log_segment, 256MiB"),
         ("min_free = 0", "min_free = 0B", "at least 1MiB"),
+        ("snapshot_rate = 0", "snapshot_rate = 0B", "at least 1MiB"),
         ("reads = 'quorum'", "reads = \"quorum\"", "lease or read-index"),
         ("insecure = 'yes'", "insecure = \"yes\"", "true or false"),
         ("log_format = 'xml'", "log_format = \"xml\"", "text or json"),
@@ -433,7 +436,7 @@ mod flags {
             assert_eq!(args.load([]).expect(name), NodeConfig::default(), "--{name} {word}");
             matches += 1;
         }
-        assert_eq!(matches, 18, "{help}");
+        assert_eq!(matches, 19, "{help}");
         Cli::command().debug_assert();
         assert!(Cli::from_arg_matches(&Cli::command().get_matches_from(["stator"])).is_ok());
     }

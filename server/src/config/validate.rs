@@ -114,7 +114,8 @@ impl NodeConfig {
             let why = format!("it must be at least four times log_segment, {budget_min}");
             return Err(ConfigError::new("log_budget", self.log_budget, why));
         }
-        at_least("min_free", self.min_free, ByteSize::mib(1))
+        at_least("min_free", self.min_free, ByteSize::mib(1))?;
+        at_least("snapshot_rate", self.snapshot_rate, ByteSize::mib(1))
     }
 
     fn check_counts(&self) -> Checked {

@@ -11,8 +11,8 @@ use stator_proto::operation::WireOperation;
 use stator_proto::status::{DETAIL_BYTES_DEFAULT, to_status};
 use stator_proto::v1;
 use stator_proto::v1::stator_server::Stator;
+use tokio::sync::Semaphore;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
@@ -21,19 +21,20 @@ use crate::serve::CallContext;
 
 /// What is kept of a call's time to answer that it is over.
 const LEFT_FOR_WORDS: Duration = Duration::from_millis(10);
-/// Pages of a stream that may wait for a slow client.
-const PAGES_AHEAD: usize = 2;
+/// Streams of pages at once: each may hold a page for a slow client.
+const PAGE_STREAMS_MAX: usize = 256;
 
 /// The door.
 pub(crate) struct ClientDoor {
     node: Arc<Inner>,
+    page_streams: Arc<Semaphore>,
 }
 
 type Pages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl ClientDoor {
-    pub(crate) const fn new(node: Arc<Inner>) -> Self {
-        Self { node }
+    pub(crate) fn new(node: Arc<Inner>) -> Self {
+        Self { node, page_streams: Arc::new(Semaphore::new(PAGE_STREAMS_MAX)) }
     }
 
     /// Answers a call of one operation.
@@ -76,7 +77,7 @@ impl ClientDoor {
 /// Answers a request of one operation.
 async fn call<O: Operation>(node: &Inner, request: O, cx: &CallContext) -> Result<O::Answer> {
     let answer = node.answer(request.into(), cx).await?;
-    O::answer(answer).ok_or_else(|| Error::internal("another operation was answered"))
+    O::answer(answer).ok_or_else(|| Error::uncertain("another operation was answered"))
 }
 
 /// The deadline that came with a call, as gRPC writes it: digits and a unit.
@@ -190,7 +191,7 @@ impl ClientDoor {
     fn pages<O>(
         &self,
         request: tonic::Request<O::RequestMessage>,
-        next: impl Fn(&mut O, &O::Answer) -> bool + Send + Sync + 'static,
+        next: impl Fn(&mut O, &O::Answer) -> bool + Clone + Send + Sync + 'static,
     ) -> Result<Response<Pages<O::ResponseMessage>>, Status>
     where
         O: WireOperation + Clone + Sync,
@@ -201,25 +202,28 @@ impl ClientDoor {
         let detail_bytes_max = detail_bytes_max(&metadata);
         let timeout = timeout(&metadata);
         let request_id = self.context(&metadata).request_id;
-        let mut request =
+        let request =
             O::try_from(message).map_err(|error| to_status(&error, None, detail_bytes_max))?;
-        let (pages, stream) = tokio::sync::mpsc::channel(PAGES_AHEAD);
+        let Ok(leave) = self.page_streams.clone().try_acquire_owned() else {
+            self.node.metrics.throttled();
+            return Err(to_status(&crate::serve::throttled(), None, detail_bytes_max));
+        };
+        // Read as the client takes them: one that is gone, or takes none, has none read for it.
         let node = self.node.clone();
-        tokio::spawn(async move {
-            loop {
-                let cx = node.context(request_id.clone(), timeout);
-                let (page, more) = match call(&node, request.clone(), &cx).await {
+        let stream = futures::stream::unfold(Some((request, leave)), move |left| {
+            let (node, next, request_id) = (node.clone(), next.clone(), request_id.clone());
+            async move {
+                let (mut request, leave) = left?;
+                let cx = node.context(request_id, timeout);
+                Some(match call(&node, request.clone(), &cx).await {
                     Ok(answer) => {
                         let more = next(&mut request, &answer);
-                        (Ok(answer.into()), more)
+                        (Ok(answer.into()), more.then_some((request, leave)))
                     }
-                    Err(error) => (Err(to_status(&error, None, detail_bytes_max)), false),
-                };
-                if pages.send(page).await.is_err() || !more {
-                    return;
-                }
+                    Err(error) => (Err(to_status(&error, None, detail_bytes_max)), None),
+                })
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        Ok(Response::new(Box::pin(stream)))
     }
 }

@@ -4,13 +4,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stator_consensus::{Class, Event, GroupId, PeerMessage, ReplicaId};
+use stator_consensus::{Class, Event, GroupId, NodeId, PeerMessage, ReplicaId};
 use stator_model::error::Retry;
 use stator_model::{ErrorKind, Result};
 use stator_proto::error::to_detail;
 use stator_proto::operation::{decode_request, encode_answer};
 use stator_proto::peer::v1 as wire;
 use stator_proto::peer::v1::peer_server::Peer;
+use stator_storage::partition::Member;
 use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
@@ -20,6 +21,8 @@ use crate::wire::from_replica_spec;
 
 /// How long a node may take to make or remove a replica.
 const REPLICA_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause before a host that has too much to do is looked at again.
+const FLOODED_PAUSE: Duration = Duration::from_millis(1);
 
 /// The door.
 pub(crate) struct PeerDoor {
@@ -58,12 +61,17 @@ impl Peer for PeerDoor {
                     () = node.stopping() => break,
                 };
                 let Ok(Some(frame)) = frame else { break };
+                if node.has_failed() {
+                    break;
+                }
                 let Some(wire::peer_frame::Frame::Batch(batch)) = frame.frame else { break };
                 node.replicas.tell_hosts(|| Event::Ping(from));
                 for message in batch.messages {
-                    if let Some(message) = peer_message(message) {
-                        node.replicas.tell(message.group, Event::Message(message));
-                    }
+                    take(&node, from, message);
+                }
+                // Hosts that cannot keep up are not given more: what waits then waits with its sender, who has bounds for it.
+                while node.replicas.is_flooded() && !node.is_stopping() {
+                    tokio::time::sleep(FLOODED_PAUSE).await;
                 }
             }
             // Dropped here, which ends the other direction, and with it the stream.
@@ -86,8 +94,16 @@ impl Peer for PeerDoor {
         &self,
         request: tonic::Request<wire::EnsureReplicaRequest>,
     ) -> Result<Response<wire::EnsureReplicaResponse>, Status> {
+        if self.node.has_failed() {
+            return Err(Status::unavailable("this node has failed"));
+        }
         let spec = request.into_inner().spec.unwrap_or_default();
         let (table, partition) = from_replica_spec(spec).map_err(Status::invalid_argument)?;
+        if partition.group == crate::catalog::records::CATALOG_GROUP
+            || partition.group.0 >> 32 != u64::from(table.id)
+        {
+            return Err(Status::invalid_argument("the group is not one of the table's"));
+        }
         let existed = self.node.replicas.get(partition.group).is_some();
         let made = self.node.ensure_replica(&table, &partition, true);
         let made = tokio::time::timeout(REPLICA_TIMEOUT, made).await;
@@ -140,18 +156,17 @@ impl Peer for PeerDoor {
             return Err(Status::unavailable("this node is stopping"));
         }
         let wanted = request.into_inner().groups;
-        let mut groups = self.node.own_statuses();
-        if !wanted.is_empty() {
-            groups.retain(|status| wanted.contains(&status.group));
-        }
+        let groups = self.node.own_statuses(&wanted);
         Ok(Response::new(wire::ReplicaStatusResponse { node_id: self.node.id().0, groups }))
     }
 
     async fn send_snapshot(
         &self,
-        _request: tonic::Request<Streaming<wire::SnapshotFrame>>,
+        request: tonic::Request<Streaming<wire::SnapshotFrame>>,
     ) -> Result<Response<wire::SnapshotReceipt>, Status> {
-        Err(Status::unimplemented("snapshots are not taken yet"))
+        crate::snapshots::receive::receive(&self.node, request.into_inner())
+            .await
+            .map(Response::new)
     }
 }
 
@@ -193,6 +208,23 @@ impl PeerDoor {
             }
             Err(error) => Answered::Error(to_detail(&error, None)),
         }
+    }
+}
+
+/// Gives a message to the host of its group, if the node that it comes from holds the replica that it is said to be from.
+fn take(node: &Inner, from: NodeId, message: wire::GroupMessage) {
+    let Some(message) = peer_message(message) else { return };
+    let Some(replica) = node.replicas.get(message.group) else { return };
+    let is_theirs = |member: &Member| (member.replica, member.node) == (message.from.0, from.0);
+    if replica.spec.members.iter().any(is_theirs) {
+        replica.host.push(Event::Message(message));
+    } else {
+        tracing::warn!(
+            group = message.group.0,
+            node = from.0,
+            replica = message.from.0,
+            "dropped a message of a replica that is not that node's"
+        );
     }
 }
 

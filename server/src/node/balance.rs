@@ -21,13 +21,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How many entries an heir may lack: the transfer itself brings the rest.
 const LAG_MAX: u64 = 64;
 
-/// Runs until the node stops.
+/// Looks for as long as it is let.
 pub(crate) async fn run(node: Arc<Inner>) {
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = node.stopping() => return,
-        }
+        tokio::time::sleep(LOOK_EVERY).await;
         let strays: Vec<_> = node
             .replicas
             .all()
@@ -54,7 +51,7 @@ fn home(node: &Inner, replica: &Replica) -> Option<(NodeId, ReplicaId)> {
 /// The first-ranked replica, if it is up and close behind.
 async fn heir(node: &Inner, replica: &Replica) -> Option<ReplicaId> {
     let (at, heir) = home(node, replica)?;
-    let statuses = node.replica_statuses(at, ASK_TIMEOUT).await.ok()?;
+    let statuses = node.replica_statuses(at, &[replica.spec.group.0], ASK_TIMEOUT).await.ok()?;
     let own = statuses.iter().find(|status| status.group == replica.spec.group.0)?;
     let follows =
         own.role() == ReplicaRole::Follower && own.leader_replica_id == Some(replica.spec.replica);

@@ -10,12 +10,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use stator_consensus::NodeId;
+use stator_model::api::{Query, QueryAnswer};
 use stator_model::schema::TableStatus;
-use stator_model::{AttributeValue, Error, Result};
+use stator_model::{AttributeValue, Error, Item, Number, Result};
 use stator_proto::peer::v1 as wire;
+use stator_storage::partition::query;
 
 use super::Inner;
-use crate::catalog::records::{NodeRecord, record_key};
+use crate::catalog::records::{CATALOG_GROUP, NodeRecord, catalog_schema, record_key};
 use crate::serve::CallContext;
 
 /// How long one round may take, and how long to wait between rounds.
@@ -24,7 +26,7 @@ const ROUND_PAUSE: Duration = Duration::from_secs(3);
 /// How long to wait after a round that failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(50);
 
-/// Runs until the node stops.
+/// Goes round for as long as it is let.
 pub(crate) async fn run(node: Arc<Inner>) {
     loop {
         let cx = node.own_context(ROUND_TIMEOUT);
@@ -38,10 +40,7 @@ pub(crate) async fn run(node: Arc<Inner>) {
                 FAILED_PAUSE
             }
         };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = node.stopping() => return,
-        }
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -68,6 +67,9 @@ async fn agree_on_cluster(node: &Inner, cx: &CallContext) -> Result<()> {
         let mut made = key.clone();
         made.insert("cluster_id".into(), node.new_cluster_id().into());
         made.insert("format_version".into(), AttributeValue::from(1));
+        // Their ids are taken, whether they have come yet or not.
+        let founders = node.config.initial_nodes.len().max(node.founders());
+        made.insert("founders".into(), AttributeValue::N(Number::from(founders as u64)));
         node.catalog_create(&made, cx).await?;
         record = node.catalog_get(key, cx).await?;
     }
@@ -174,24 +176,15 @@ impl Inner {
         let cluster_id = self.peers.as_ref().and_then(|peers| peers.cluster_id());
         let cluster_id = cluster_id
             .ok_or_else(|| crate::serve::unavailable("this node is no member of a cluster yet"))?;
-        let nodes = self.node_records(cx).await?;
-        let known = nodes.iter().find(|node| node.incarnation == request.incarnation);
-        let id = match known {
-            Some(known) => known.id,
-            None => {
-                let given = self.catalog_next_id("node", cx).await?;
-                let id = NodeId(given + self.founders() as u64);
-                let record = NodeRecord {
-                    id,
-                    address: request.address,
-                    zone: request.zone,
-                    version: request.version,
-                    incarnation: request.incarnation,
-                };
-                self.catalog_put(&record.to_item(), cx).await?;
-                id
-            }
+        let id = self.id_for(request.incarnation, cx).await?;
+        let record = NodeRecord {
+            id,
+            address: request.address,
+            zone: request.zone,
+            version: request.version,
+            incarnation: request.incarnation,
         };
+        self.catalog_put(&record.to_item(), cx).await?;
         let catalog = self.catalog_table();
         let members = &catalog.partitions()[0].members;
         let catalog_nodes = members.iter().filter_map(|member| {
@@ -204,4 +197,44 @@ impl Inner {
         });
         Ok(wire::JoinResponse { cluster_id, node_id: id.0, catalog_nodes: catalog_nodes.collect() })
     }
+
+    /// The id of a node that joins with this data directory, the same however often it asks, and whomever.
+    async fn id_for(&self, incarnation: u64, cx: &CallContext) -> Result<NodeId> {
+        let key = record_key("joined", &format!("{incarnation:016x}"));
+        let number_of = |item: &Item, name: &str| item.get(name)?.as_n()?.to_u64();
+        if self.catalog_get(key.clone(), cx).await?.is_none() {
+            let cluster = self.catalog_get(record_key("cluster", "cluster"), cx).await?;
+            let founders = cluster.and_then(|cluster| number_of(&cluster, "founders"));
+            let founders = founders.unwrap_or(self.founders() as u64);
+            let id = founders + self.catalog_next_id("node", cx).await?;
+            let mut joined = key.clone();
+            joined.insert("node".into(), AttributeValue::N(Number::from(id)));
+            self.catalog_create(&joined, cx).await?;
+        }
+        let joined = self.catalog_get(key, cx).await?;
+        let id = joined.and_then(|joined| number_of(&joined, "node"));
+        id.map(NodeId).ok_or_else(|| Error::internal("the catalog does not know who has joined"))
+    }
+}
+
+/// What the catalog's replica here knew of the other nodes when this node stopped: their directories above all, for one that has
+/// lost its data must not be heard under its old id, not even before the catalog has a leader (R8).
+pub(super) fn recall(node: &Inner) -> Result<()> {
+    let (Some(peers), Some(replica)) = (&node.peers, node.replicas.get(CATALOG_GROUP)) else {
+        return Ok(());
+    };
+    let request = Query {
+        key_condition_expression: "kind = :kind".into(),
+        expression_attribute_values: [(":kind".to_owned(), "node".into())].into(),
+        ..Query::default()
+    };
+    let prepared = request.prepare(&catalog_schema())?;
+    let page = query(node.engine.as_ref(), &replica.spec, &prepared, &mut || false);
+    let page = page.map_err(|error| Error::internal(format!("{error:?}")))?;
+    for item in QueryAnswer::from(page).items {
+        let record = NodeRecord::from_item(&item.decode()?)?;
+        peers.know(record.id, &record.address);
+        peers.expect(record.id, record.incarnation);
+    }
+    Ok(())
 }

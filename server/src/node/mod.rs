@@ -1,6 +1,6 @@
 //! A node: the engine, the log, the threads that drive them, and the tasks that keep it a member of its cluster.
 //!
-//! [`Node::start`] opens everything in an order in which nothing is touched before it is known to be usable: sockets, then the data
+//! Starting a node opens everything in an order in which nothing is touched before it is known to be usable: sockets, then the data
 //! directory, then the log and the engine, then the replicas, then the threads, then the doors. [`Node::shutdown`] goes the other
 //! way: no new requests, leadership handed over, the doors closed, the engine flushed, the log closed.
 //!
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use stator_consensus::{GroupId, NodeId};
+use stator_consensus::{Event, GroupId, NodeId};
 use stator_model::{Answer, Request, Result};
 use stator_storage::engine::Engine;
 use stator_storage::log::Log;
@@ -35,10 +35,11 @@ use crate::config::NodeConfig;
 use crate::dir::DataDir;
 use crate::metrics::{Metrics, Outcome, RequestKind};
 use crate::peers::Peers;
-use crate::replicas::{Replicas, hand_over};
+use crate::replicas::Replicas;
 use crate::serve::CallContext;
 use crate::shell::HostMailbox;
 use crate::shell::apply::ApplyMailbox;
+use crate::snapshots::files::SnapshotFiles;
 use crate::tables::{Table, Tables};
 use crate::telemetry::{RequestIds, SlowLog};
 
@@ -70,6 +71,10 @@ pub(crate) struct Inner {
     pub(crate) pool: Arc<Semaphore>,
     /// Whether there is room for writes.
     pub(crate) room: room::Room,
+    /// Snapshots that have come, where any can.
+    pub(crate) snapshots: Option<Arc<SnapshotFiles>>,
+    /// Streams that bring snapshots.
+    pub(crate) incoming_snapshots: Semaphore,
     catalog: Arc<Table>,
     hosts: Vec<HostMailbox>,
     appliers: Vec<ApplyMailbox>,
@@ -86,6 +91,8 @@ pub(crate) struct Inner {
     _scratch: Option<tempfile::TempDir>,
     /// Why the node cannot go on, once that is so.
     fatal: Arc<Sender<Option<String>>>,
+    /// Whether that is so, for those who look at every request.
+    failed: Arc<AtomicBool>,
     stop: Sender<bool>,
 }
 
@@ -152,12 +159,20 @@ impl Inner {
     /// Leave to work on one more request.
     ///
     /// # Errors
-    /// `ThrottlingException`, at once, if as much is being worked on as may be.
+    /// `ThrottlingException`, at once, if as much is being worked on as may be; a node that has failed takes nothing at all.
     pub(crate) fn admit(&self, request: &Request) -> Result<intake::Leave> {
+        if self.has_failed() {
+            return Err(crate::serve::unavailable("the node has failed and cannot go on"));
+        }
         self.intake.admit(request).ok_or_else(|| {
             self.metrics.throttled();
             crate::serve::throttled()
         })
+    }
+
+    /// Whether the node has failed and cannot go on: it takes nothing any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Whether the node is on its way out: it hands its leaderships over, and takes none.
@@ -177,6 +192,11 @@ impl Inner {
         // Multiplied by a large odd number, so that the groups of one table spread.
         let mixed = group.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         usize::try_from(mixed).unwrap_or(0) % self.hosts.len()
+    }
+
+    /// The thread that applies a group's entries.
+    pub(crate) fn applier_of(&self, group: GroupId) -> ApplyMailbox {
+        self.appliers[self.host_of(group)].clone()
     }
 
     /// A replica stops on a fault that was found outside its host.
@@ -280,14 +300,19 @@ impl Node {
         self.hand_over_all().await;
         // The doors stop taking connections, finish what they are at, and end; so do the tasks.
         let _ = self.inner.stop.send(true);
-        for task in self.tasks.drain(..) {
-            if tokio::time::timeout(Duration::from_secs(5), task).await.is_err() {
+        for mut task in self.tasks.drain(..) {
+            if tokio::time::timeout(Duration::from_secs(5), &mut task).await.is_err() {
                 tracing::warn!("a task did not end in time");
+                task.abort();
             }
         }
         let engine = self.inner.engine.clone();
-        self.stop_threads();
-        let flushed = tokio::task::spawn_blocking(move || engine.flush()).await;
+        let threads = self.close_mailboxes();
+        let flushed = tokio::task::spawn_blocking(move || {
+            join(threads);
+            engine.flush()
+        });
+        let flushed = flushed.await;
         if let Ok(Err(error)) = flushed {
             tracing::error!(%error, "the engine could not be flushed at the end");
         }
@@ -299,7 +324,7 @@ impl Node {
         if peers.nodes().is_empty() {
             return;
         }
-        self.inner.replicas.tell_all(hand_over);
+        self.inner.replicas.tell_hosts(|| Event::Retire);
         let deadline = tokio::time::Instant::now() + HAND_OVER_TIMEOUT;
         while self.inner.replicas.led_by(self.inner.own) > 0
             && tokio::time::Instant::now() < deadline
@@ -308,7 +333,8 @@ impl Node {
         }
     }
 
-    fn stop_threads(&mut self) {
+    /// Has the threads end once they have done what waits for them.
+    fn close_mailboxes(&mut self) -> Vec<JoinHandle<()>> {
         drop(self.flush_stop.take());
         for host in &self.inner.hosts {
             host.close();
@@ -316,21 +342,26 @@ impl Node {
         for applier in &self.inner.appliers {
             applier.0.close();
         }
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the node panicked");
-            }
+        std::mem::take(&mut self.threads)
+    }
+}
+
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the node panicked");
         }
     }
 }
 
 impl Drop for Node {
-    /// A node that is dropped stops at once, as if it had crashed, but for what its threads have begun.
+    /// A node that is dropped stops at once, as if it had crashed, but for what its threads have begun. That blocks until they have
+    /// ended; after [`Node::shutdown`] they have.
     fn drop(&mut self) {
         let _ = self.inner.stop.send(true);
         for task in &self.tasks {
             task.abort();
         }
-        self.stop_threads();
+        join(self.close_mailboxes());
     }
 }

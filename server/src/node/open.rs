@@ -13,13 +13,16 @@ use stator_storage::partition::{AppliedRecord, PartitionSpec, ReplicaState};
 use stator_storage::{Error, Result};
 
 use crate::config::{EngineName, NodeConfig};
-use crate::dir::DataDir;
+use crate::dir::{DataDir, free_bytes};
+use crate::snapshots::files::SnapshotFiles;
 
 /// The log and the engine of a node.
 pub(crate) struct Stores {
     pub(crate) log: Arc<Log>,
     pub(crate) recovery: Recovery,
     pub(crate) engine: Arc<dyn Engine>,
+    /// Snapshots that have come, where any can.
+    pub(crate) snapshots: Option<SnapshotFiles>,
     /// Keeps a directory in the temporary folder for as long as the stores are open.
     pub(crate) scratch: Option<tempfile::TempDir>,
 }
@@ -30,7 +33,7 @@ pub(crate) fn open(config: &NodeConfig, dir: Option<&DataDir>, salt: u64) -> Res
     let options = LogOptions {
         segment_bytes: config.log_segment.bytes(),
         budget_bytes: config.log_budget.bytes(),
-        pending_bytes: plan.log_buffers.min(config.log_segment.bytes() / 2),
+        pending_bytes: plan.log_buffers,
         salt,
         ..LogOptions::default()
     };
@@ -55,7 +58,18 @@ pub(crate) fn open(config: &NodeConfig, dir: Option<&DataDir>, salt: u64) -> Res
     let opening = |error| Error::io(format!("opening {}", log_dir.display()), &error);
     let disk = RealDisk::open(&log_dir).map_err(opening)?;
     let (log, recovery) = Log::open(Arc::new(disk), &options)?;
-    Ok(Stores { log: Arc::new(log), recovery, engine, scratch })
+    let snapshots = dir.map(|dir| open_snapshots(dir, config.min_free.bytes())).transpose()?;
+    Ok(Stores { log: Arc::new(log), recovery, engine, snapshots, scratch })
+}
+
+fn open_snapshots(dir: &DataDir, min_free: u64) -> Result<SnapshotFiles> {
+    let path = dir.snapshots();
+    let opening = |error| Error::io(format!("opening {}", path.display()), &error);
+    let disk = RealDisk::open(&path).map_err(opening)?;
+    let of = path.clone();
+    // What cannot be asked is found out by writing.
+    let has_room = move || free_bytes(&of).map_or(true, |free| free >= min_free);
+    SnapshotFiles::open(Arc::new(disk), Box::new(has_room)).map_err(opening)
 }
 
 fn engine_options(plan: &crate::config::MemoryPlan) -> EngineOptions {

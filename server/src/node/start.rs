@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use stator_consensus::{Event, GroupId, NodeId};
+use stator_consensus::{Event, GroupId, NodeId, ReplicaId};
 use stator_storage::partition::PartitionSpec;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -20,10 +20,13 @@ use crate::dir::{DataDir, Mode};
 use crate::mailbox::mailbox;
 use crate::metrics::Metrics;
 use crate::peers::{Introduction, Peers};
-use crate::replicas::{Replicas, snapshot_failed};
+use crate::replicas::Replicas;
+use crate::shell::Fatal;
 use crate::shell::apply::{ApplyMailbox, ApplyShell};
-use crate::shell::flush::FlushShell;
+use crate::shell::flush::{FlushShell, Losses};
 use crate::shell::host::{HostShell, Outbound};
+use crate::snapshots;
+use crate::snapshots::files::SnapshotFiles;
 use crate::tables::{Table, Tables};
 use crate::telemetry::{RequestIds, SlowLog};
 
@@ -137,13 +140,20 @@ impl Node {
         let replicas = Arc::new(Replicas::default());
         let metrics = Arc::new(Metrics::new(1, clock.wall_ms()));
         let fatal = Arc::new(watch::channel(None).0);
+        let failed = Arc::new(AtomicBool::new(false));
+        let (orders, snapshot_orders) = tokio::sync::mpsc::unbounded_channel();
+        let snapshots = stores.snapshots.map(Arc::new);
+        if let Some(snapshots) = &snapshots {
+            snapshots.retain(|group| census.start.iter().any(|found| found.spec.group == group));
+        }
+        let losses = Arc::new(Losses::default());
         let peers = sockets.is_some().then(|| {
-            let (on_drop, on_snapshot) = (replicas.clone(), replicas.clone());
+            let on_drop = replicas.clone();
             Peers::new(
                 Introduction { node: standing.own, incarnation },
                 standing.cluster_id.clone(),
                 Box::new(move |node| on_drop.tell_hosts(|| Event::Unreachable(node))),
-                Box::new(move |group, to| on_snapshot.tell(group, snapshot_failed(group, to))),
+                orders,
                 tokio::runtime::Handle::current(),
             )
         });
@@ -156,7 +166,10 @@ impl Node {
             replicas: &replicas,
             metrics: &metrics,
             clock: &clock,
+            snapshots: &snapshots,
+            losses: &losses,
             fatal: &fatal,
+            failed: &failed,
             outbound: match &peers {
                 Some(peers) => peers.clone(),
                 None => Arc::new(Nobody),
@@ -171,6 +184,8 @@ impl Node {
             log: stores.log.clone(),
             replicas: replicas.clone(),
             metrics: metrics.clone(),
+            snapshots: snapshots.clone(),
+            losses,
             stop,
         };
         threads.push(flush.spawn().map_err(refused)?);
@@ -193,6 +208,8 @@ impl Node {
             metrics,
             peers,
             controller: Notify::new(),
+            snapshots,
+            incoming_snapshots: Semaphore::new(snapshots::receive::STREAMS_MAX),
             catalog: Arc::new(Table::catalog(&catalog)),
             hosts,
             appliers,
@@ -208,6 +225,7 @@ impl Node {
                 config.memory_plan().in_flight_requests,
             ),
             fatal,
+            failed,
             stop: watch::channel(false).0,
             _scratch: stores.scratch,
             dir,
@@ -227,15 +245,28 @@ impl Node {
             }
         }
         begin(&inner, census).await.map_err(refused)?;
+        membership::recall(&inner).map_err(refused)?;
         if let Some(sockets) = sockets {
             node.open_doors(sockets)?;
         }
-        node.tasks.push(tokio::spawn(membership::run(inner.clone())));
+        node.until_stopped(snapshots::send::run(inner.clone(), snapshot_orders));
+        node.until_stopped(membership::run(inner.clone()));
         if inner.peers.is_some() {
-            node.tasks.push(tokio::spawn(balance::run(inner.clone())));
+            node.until_stopped(balance::run(inner.clone()));
         }
-        node.tasks.push(tokio::spawn(crate::catalog::controller::run(inner)));
+        node.until_stopped(crate::catalog::controller::run(inner));
         Ok(node)
+    }
+
+    /// Starts a task that is ended, wherever it is, when the node stops.
+    fn until_stopped(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        let inner = self.inner.clone();
+        self.tasks.push(tokio::spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = inner.stopping() => {}
+            }
+        }));
     }
 
     fn open_doors(&mut self, sockets: Sockets) -> Result<(), StartError> {
@@ -253,10 +284,10 @@ impl Node {
 /// Starts the replicas that were found, goes on deleting what was being deleted, and begins the catalog where it belongs.
 async fn begin(inner: &Inner, census: Census) -> Result<(), String> {
     for group in census.removed {
-        inner.replicas.note_removed(group);
+        inner.replicas.note_gone(group);
     }
     for spec in census.delete {
-        inner.replicas.note_removed(spec.group);
+        inner.replicas.note_gone(spec.group);
         inner.delete_in_background(spec);
     }
     for found in census.start {
@@ -284,7 +315,10 @@ struct Shells<'a> {
     replicas: &'a Arc<Replicas>,
     metrics: &'a Arc<Metrics>,
     clock: &'a Arc<dyn Clock>,
+    snapshots: &'a Option<Arc<SnapshotFiles>>,
+    losses: &'a Arc<Losses>,
     fatal: &'a Arc<watch::Sender<Option<String>>>,
+    failed: &'a Arc<AtomicBool>,
     outbound: Arc<dyn Outbound>,
 }
 
@@ -300,7 +334,13 @@ impl Shells<'_> {
         let (host, host_inbox) = mailbox(HOST_WAITING_MAX);
         let (apply, apply_inbox) = mailbox(usize::MAX);
         let apply = ApplyMailbox(apply);
-        let fatal = self.fatal.clone();
+        let (fatal, failed) = (self.fatal.clone(), self.failed.clone());
+        let fatal: Fatal = Arc::new(move |why| {
+            if !failed.swap(true, Ordering::Release) {
+                tracing::error!(why, "the node cannot go on");
+                fatal.send_replace(Some(why));
+            }
+        });
         let host_shell = HostShell {
             config: self.config.consensus(),
             mailbox: host.clone(),
@@ -311,11 +351,9 @@ impl Shells<'_> {
             clock: self.clock.clone(),
             replicas: self.replicas.clone(),
             metrics: self.metrics.clone(),
+            write_bytes_max: self.config.memory_plan().log_buffers,
             stalled: std::collections::VecDeque::new(),
-            fatal: Arc::new(move |why| {
-                tracing::error!(why, "the node cannot go on");
-                fatal.send_replace(Some(why));
-            }),
+            fatal: fatal.clone(),
         };
         let apply_shell = ApplyShell {
             inbox: apply_inbox,
@@ -323,6 +361,10 @@ impl Shells<'_> {
             engine: self.engine.clone(),
             log: self.log.clone(),
             replicas: self.replicas.clone(),
+            fatal,
+            metrics: self.metrics.clone(),
+            snapshots: self.snapshots.clone(),
+            losses: self.losses.clone(),
         };
         threads.push(host_shell.spawn(number)?);
         threads.push(apply_shell.spawn(number)?);
@@ -339,7 +381,8 @@ impl Outbound for Nobody {
     fn send(&self, _: NodeId, _: stator_consensus::PeerMessage) {}
     fn ping(&self, _: NodeId) {}
     fn send_snapshot(&self, _: NodeId, _: stator_consensus::PeerMessage) {}
-    fn snapshot_wanted(&self, _: GroupId) {}
+    fn snapshot_wanted(&self, _: GroupId, _: ReplicaId) {}
+    fn snapshot_over(&self, _: GroupId) {}
 }
 
 impl Inner {
@@ -359,10 +402,17 @@ impl Inner {
         format!("{:016x}", entropy() ^ self.incarnation)
     }
 
+    /// An id for a snapshot that no other has.
+    pub(crate) fn new_snapshot_id(&self) -> u64 {
+        entropy()
+    }
+
     /// The node cannot go on.
     pub(crate) fn fail(&self, why: &str) {
-        tracing::error!(why, "the node cannot go on");
-        self.fatal.send_replace(Some(why.to_owned()));
+        if !self.failed.swap(true, Ordering::Release) {
+            tracing::error!(why, "the node cannot go on");
+            self.fatal.send_replace(Some(why.to_owned()));
+        }
     }
 
     /// The region that is written into stamps: none while a cluster is alone.

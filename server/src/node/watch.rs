@@ -1,6 +1,6 @@
 //! What can be seen of a node: states of replicas, routes, the cluster, figures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -20,15 +20,19 @@ use crate::serve::CallContext;
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Inner {
-    /// The states of the replicas on this node.
-    pub(crate) fn own_statuses(&self) -> Vec<wire::GroupStatus> {
-        let mut statuses: Vec<_> =
-            self.replicas.all().iter().map(|replica| self.status_of(replica)).collect();
-        statuses.extend(self.replicas.failures().into_iter().map(|(group, _)| wire::GroupStatus {
+    /// The states of the replicas on this node: of these groups, or of all if none are named.
+    pub(crate) fn own_statuses(&self, wanted: &[u64]) -> Vec<wire::GroupStatus> {
+        let wanted: BTreeSet<u64> = wanted.iter().copied().collect();
+        let is_wanted = |group: u64| wanted.is_empty() || wanted.contains(&group);
+        let mut replicas = self.replicas.all();
+        replicas.retain(|replica| is_wanted(replica.spec.group.0));
+        let mut statuses: Vec<_> = replicas.iter().map(|replica| self.status_of(replica)).collect();
+        let failed = self.replicas.failures().into_iter().map(|(group, _)| wire::GroupStatus {
             group: group.0,
             role: wire::ReplicaRole::Stopped.into(),
             ..wire::GroupStatus::default()
-        }));
+        });
+        statuses.extend(failed.filter(|status| is_wanted(status.group)));
         statuses
     }
 
@@ -63,21 +67,22 @@ impl Inner {
         }
     }
 
-    /// The states of the replicas on a node.
+    /// The states of the replicas on a node: of these groups, or of all if none are named.
     pub(crate) async fn replica_statuses(
         &self,
         at: NodeId,
+        groups: &[u64],
         timeout: Duration,
     ) -> Result<Vec<wire::GroupStatus>, CallFailure> {
         if at == self.own {
-            return Ok(self.own_statuses());
+            return Ok(self.own_statuses(groups));
         }
         let Some(peers) = &self.peers else {
             return Err(CallFailure::NotSent("this node has no peers".into()));
         };
-        let ask = |mut client: crate::peers::Client| async move {
-            client.replica_status(wire::ReplicaStatusRequest::default()).await
-        };
+        let request = wire::ReplicaStatusRequest { groups: groups.to_vec() };
+        let ask =
+            |mut client: crate::peers::Client| async move { client.replica_status(request).await };
         Ok(peers.ask(at, timeout, ask).await?.groups)
     }
 
@@ -85,9 +90,10 @@ impl Inner {
     async fn statuses_on(
         &self,
         nodes: impl Iterator<Item = NodeId>,
+        groups: &[u64],
     ) -> BTreeMap<NodeId, Vec<wire::GroupStatus>> {
         let asked = nodes.map(|node| async move {
-            let statuses = self.replica_statuses(node, ASK_TIMEOUT).await;
+            let statuses = self.replica_statuses(node, groups, ASK_TIMEOUT).await;
             statuses.ok().map(|statuses| (node, statuses))
         });
         join_all(asked).await.into_iter().flatten().collect()
@@ -102,7 +108,8 @@ impl Inner {
             .collect();
         nodes.sort_unstable();
         nodes.dedup();
-        let statuses = self.statuses_on(nodes.into_iter()).await;
+        let groups: Vec<u64> = table.partitions.iter().map(|partition| partition.group.0).collect();
+        let statuses = self.statuses_on(nodes.into_iter(), &groups).await;
         let mut best: BTreeMap<u64, &wire::GroupStatus> = BTreeMap::new();
         for status in statuses.values().flatten() {
             if u32::try_from(status.group >> 32) == Ok(table.id) {
@@ -178,7 +185,7 @@ impl Inner {
         cx: &CallContext,
     ) -> Result<v1::DescribeClusterResponse> {
         let records = self.node_records(cx).await?;
-        let statuses = self.statuses_on(records.iter().map(|record| record.id)).await;
+        let statuses = self.statuses_on(records.iter().map(|record| record.id), &[]).await;
         let nodes = records.iter().map(|record| {
             let own = statuses.get(&record.id);
             let liveness = if own.is_some() { v1::Liveness::Alive } else { v1::Liveness::Dead };

@@ -16,6 +16,8 @@ pub(crate) const PEER_FORMAT: u32 = 1;
 /// How long to wait before the first and the last attempt to connect again.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How often to see whether the node is gone, in a silent connection.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Frames between this task and the connection.
 const FRAMES_MAX: usize = 4;
 
@@ -72,6 +74,8 @@ impl Link {
                         return true;
                     }
                 }
+                // To see now and then whether anybody still wants this.
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             if self.peers.strong_count() == 0 {
                 return true;

@@ -15,10 +15,12 @@ use stator_proto::metadata::MESSAGE_BYTES_MAX;
 use stator_proto::peer::v1 as wire;
 use stator_proto::peer::v1::peer_client::PeerClient;
 use stator_proto::status::Effect;
+use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
 use self::queue::Queue;
 use crate::shell::host::Outbound;
+use crate::snapshots::send::{Order, Orders};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -58,12 +60,12 @@ pub(crate) struct Peers {
     own: Introduction,
     cluster_id: RwLock<Option<String>>,
     nodes: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
-    /// The data directories of the nodes, as the catalog knows them.
+    /// The data directories of the nodes, as the catalog knows them, or as they said first.
     expected: RwLock<BTreeMap<NodeId, u64>>,
     /// Tells the hosts that messages to a node were dropped.
     unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
-    /// Tells the hosts that a snapshot did not arrive.
-    snapshots: Box<dyn Fn(GroupId, ReplicaId) + Send + Sync>,
+    /// The transfers of snapshots.
+    snapshots: Orders,
     runtime: tokio::runtime::Handle,
 }
 
@@ -71,7 +73,16 @@ pub(crate) struct Peers {
 struct Peer {
     address: Mutex<String>,
     queue: Arc<Queue>,
-    channel: tokio::sync::Mutex<Option<(String, Channel)>>,
+    connection: tokio::sync::Mutex<Connection>,
+}
+
+/// The connection for calls to a node.
+#[derive(Default)]
+struct Connection {
+    /// The address that it leads to, and the way.
+    channel: Option<(String, Channel)>,
+    /// When the last attempt to connect failed, and why.
+    failed: Option<(Instant, String)>,
 }
 
 impl Peers {
@@ -79,7 +90,7 @@ impl Peers {
         own: Introduction,
         cluster_id: Option<String>,
         unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
-        snapshots: Box<dyn Fn(GroupId, ReplicaId) + Send + Sync>,
+        snapshots: Orders,
         runtime: tokio::runtime::Handle,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -119,7 +130,7 @@ impl Peers {
         let peer = Arc::new(Peer {
             address: Mutex::new(address.to_owned()),
             queue: Arc::new(Queue::default()),
-            channel: tokio::sync::Mutex::new(None),
+            connection: tokio::sync::Mutex::default(),
         });
         nodes.insert(node, peer.clone());
         let link = link::Link { node, peers: Arc::downgrade(self), queue: peer.queue.clone() };
@@ -149,8 +160,10 @@ impl Peers {
         if node.0 == 0 || node == self.own.node {
             return Err(format!("node {node} is none of the others"));
         }
-        let expected = self.expected.read().unwrap_or_else(PoisonError::into_inner);
-        if expected.get(&node).is_some_and(|known| *known != hello.incarnation) {
+        // Whoever comes first under an id that nobody has told of is believed, until the catalog says otherwise; not a second one
+        // beside it: founders with different lists may both take themselves for the same node.
+        let mut expected = self.expected.write().unwrap_or_else(PoisonError::into_inner);
+        if *expected.entry(node).or_insert(hello.incarnation) != hello.incarnation {
             return Err(format!(
                 "node {node} has another data directory than the cluster knows it by"
             ));
@@ -181,21 +194,35 @@ impl Peers {
         let not_sent = |why: String| CallFailure::NotSent(format!("node {node}: {why}"));
         let peer = self.peer(node).ok_or_else(|| not_sent("its address is not known".into()))?;
         let address = peer.address.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut channel = peer.channel.lock().await;
-        if let Some((known, channel)) = &*channel
+        let asked = Instant::now();
+        let mut connection = peer.connection.lock().await;
+        if let Some((known, channel)) = &connection.channel
             && *known == address
         {
             return Ok(client_on(channel.clone()));
         }
-        let fresh = connect(&address).await.map_err(not_sent)?;
-        *channel = Some((address, fresh.clone()));
-        Ok(client_on(fresh))
+        // Those who waited here for an attempt that failed do not all make one of their own, one after the other.
+        if let Some((at, why)) = &connection.failed
+            && *at > asked
+        {
+            return Err(not_sent(why.clone()));
+        }
+        match connect(&address).await {
+            Ok(fresh) => {
+                *connection = Connection { channel: Some((address, fresh.clone())), failed: None };
+                Ok(client_on(fresh))
+            }
+            Err(why) => {
+                connection.failed = Some((Instant::now(), why.clone()));
+                Err(not_sent(why))
+            }
+        }
     }
 
     /// The connection to a node has failed: the next call makes a new one.
     pub(crate) async fn disconnect(&self, node: NodeId) {
         if let Some(peer) = self.peer(node) {
-            *peer.channel.lock().await = None;
+            peer.connection.lock().await.channel = None;
         }
     }
 
@@ -212,11 +239,12 @@ impl Peers {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>> + Send,
     {
-        let client = match tokio::time::timeout(timeout, self.client(node)).await {
+        let deadline = Instant::now() + timeout;
+        let client = match tokio::time::timeout_at(deadline, self.client(node)).await {
             Ok(client) => client?,
             Err(_) => return Err(CallFailure::NotSent("no connection in time".into())),
         };
-        match tokio::time::timeout(timeout, ask(client)).await {
+        match tokio::time::timeout_at(deadline, ask(client)).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => {
                 // An answer that a node made is no fault of the connection.
@@ -229,7 +257,10 @@ impl Peers {
                 Err(CallFailure::Lost(status))
             }
             Err(_) => {
-                self.disconnect(node).await;
+                // Callers with little time say nothing of the connection.
+                if timeout >= CONNECT_TIMEOUT {
+                    self.disconnect(node).await;
+                }
                 Err(CallFailure::Lost(tonic::Status::deadline_exceeded("no answer in time")))
             }
         }
@@ -298,14 +329,61 @@ impl Outbound for Peers {
         }
     }
 
-    fn send_snapshot(&self, _node: NodeId, message: PeerMessage) {
-        (self.snapshots)(message.group, message.to);
+    // Nobody takes orders any more once the node is stopping.
+
+    fn send_snapshot(&self, node: NodeId, message: PeerMessage) {
+        let _ = self.snapshots.send(Order::Announced { node, message });
     }
 
-    fn snapshot_wanted(&self, group: GroupId) {
-        tracing::warn!(
-            group = group.0,
-            "a follower needs a snapshot, and snapshots are not sent yet"
-        );
+    fn snapshot_wanted(&self, group: GroupId, to: ReplicaId) {
+        let _ = self.snapshots.send(Order::Wanted { group, to });
+    }
+
+    fn snapshot_over(&self, group: GroupId) {
+        let _ = self.snapshots.send(Order::Over { group });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers() -> Arc<Peers> {
+        let own = Introduction { node: NodeId(1), incarnation: 11 };
+        let runtime = tokio::runtime::Handle::current();
+        let (orders, _) = tokio::sync::mpsc::unbounded_channel();
+        Peers::new(own, None, Box::new(|_| {}), orders, runtime)
+    }
+
+    fn hello(node_id: u64, incarnation: u64, cluster_id: &str) -> wire::Hello {
+        let format_version = link::PEER_FORMAT;
+        wire::Hello { format_version, cluster_id: cluster_id.to_owned(), node_id, incarnation }
+    }
+
+    #[tokio::test]
+    async fn one_directory_speaks_for_a_node() {
+        let peers = peers();
+        assert_eq!(peers.admit(&hello(2, 22, "")), Ok(NodeId(2)));
+        assert!(peers.admit(&hello(2, 23, "")).is_err(), "another directory under the same id");
+        peers.expect(NodeId(2), 23);
+        assert_eq!(peers.admit(&hello(2, 23, "")), Ok(NodeId(2)), "the catalog knows better");
+        assert!(peers.admit(&hello(2, 22, "")).is_err());
+        assert!(peers.admit(&hello(1, 11, "")).is_err(), "this node itself");
+        assert!(peers.admit(&hello(0, 1, "")).is_err());
+        peers.set_cluster_id("ours");
+        assert!(peers.admit(&hello(3, 33, "theirs")).is_err());
+        assert_eq!(peers.admit(&hello(3, 33, "")), Ok(NodeId(3)), "it has not heard of one yet");
+    }
+
+    #[tokio::test]
+    async fn who_waited_for_an_attempt_in_vain_makes_none_of_their_own() {
+        let peers = peers();
+        // Nobody answers there: RFC 5737.
+        peers.know(NodeId(2), "192.0.2.1:1");
+        let begun = Instant::now();
+        let calls = (0..8).map(|_| peers.client(NodeId(2)));
+        let failed = futures::future::join_all(calls).await;
+        assert!(failed.iter().all(Result::is_err));
+        assert!(begun.elapsed() < 3 * CONNECT_TIMEOUT, "took {:?}", begun.elapsed());
     }
 }

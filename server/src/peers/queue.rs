@@ -1,5 +1,6 @@
 //! What waits to go to one node: bounded, with places of its own for what keeps leaders (R9).
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use stator_consensus::{Class, PeerMessage};
@@ -7,6 +8,8 @@ use tokio::sync::Notify;
 
 /// Bytes of entries that may wait.
 const ENTRY_BYTES_MAX: usize = 16 << 20;
+/// Bytes of entries that are enough for one frame.
+const FRAME_BYTES: usize = 1 << 20;
 /// Heartbeats, votes and the like that may wait.
 const CONTROL_MAX: usize = 16 * 1024;
 
@@ -22,7 +25,7 @@ struct Waiting {
     open: bool,
     ping: bool,
     control: Vec<PeerMessage>,
-    entries: Vec<PeerMessage>,
+    entries: VecDeque<PeerMessage>,
     entry_bytes: usize,
 }
 
@@ -39,7 +42,7 @@ impl Queue {
             }
             Class::Entries if waiting.entry_bytes < ENTRY_BYTES_MAX => {
                 waiting.entry_bytes += message.payload.len();
-                waiting.entries.push(message);
+                waiting.entries.push_back(message);
             }
             _ => return false,
         }
@@ -66,15 +69,22 @@ impl Queue {
         !dropped.control.is_empty() || !dropped.entries.is_empty()
     }
 
-    /// Waits for something to send, and takes it: what keeps leaders first. An empty answer is a sign of life.
+    /// Waits for something to send, and takes it: what keeps leaders first, and then entries, not more of them than heartbeats that
+    /// come next can wait behind. An empty answer is a sign of life.
     pub(crate) async fn take(&self) -> Vec<PeerMessage> {
         loop {
             let bell = self.bell.notified();
             {
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut messages = std::mem::take(&mut waiting.control);
-                messages.append(&mut waiting.entries);
-                waiting.entry_bytes = 0;
+                let mut bytes = 0;
+                while bytes < FRAME_BYTES
+                    && let Some(message) = waiting.entries.pop_front()
+                {
+                    bytes += message.payload.len();
+                    messages.push(message);
+                }
+                waiting.entry_bytes -= bytes;
                 if std::mem::take(&mut waiting.ping) || !messages.is_empty() {
                     return messages;
                 }
@@ -110,6 +120,20 @@ mod tests {
         assert!(queue.push(message(Class::Control, 1)));
         let classes: Vec<Class> = queue.take().await.iter().map(|message| message.class).collect();
         assert_eq!(classes, [Class::Control, Class::Entries], "and they go first");
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_waits_behind_one_frame_of_entries_at_most() {
+        let queue = Queue::default();
+        queue.open();
+        for _ in 0..4 {
+            assert!(queue.push(message(Class::Entries, FRAME_BYTES / 2)));
+        }
+        assert_eq!(queue.take().await.len(), 2);
+        assert!(queue.push(message(Class::Control, 1)));
+        let classes: Vec<Class> = queue.take().await.iter().map(|message| message.class).collect();
+        assert_eq!(classes, [Class::Control, Class::Entries, Class::Entries]);
+        assert!(queue.push(message(Class::Entries, ENTRY_BYTES_MAX)), "what is taken leaves room");
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //! asked again.
 
 use std::collections::BTreeMap;
-use std::future::ready;
+use std::sync::Arc;
 
 use futures::future::join_all;
 use stator_model::api::{
@@ -14,6 +14,7 @@ use stator_model::limits::BATCH_BYTES_MAX;
 use stator_model::read::PreparedGets;
 use stator_model::write::{PreparedWrite, prepare_batch};
 use stator_model::{EncodedItem, Error, ErrorKind, Result};
+use stator_storage::partition::read::ReadError;
 use stator_storage::partition::{PartitionOutcome, PartitionRequest, get};
 
 use super::CallContext;
@@ -22,7 +23,13 @@ use super::item::{other_answer, unwrap};
 use super::route::{Attempt, Attempts, Way};
 use crate::catalog::records::PartitionRecord;
 use crate::node::Inner;
+use crate::replicas::Replica;
 use crate::tables::Table;
+
+/// What deleting an item takes in an entry: its key.
+const KEY_BYTES_MAX: usize = 4096;
+/// How many items of a batch are read on the caller's own task.
+const INLINE_MAX: usize = 8;
 
 impl Inner {
     /// Reads items by key.
@@ -101,18 +108,21 @@ impl Inner {
         cx: &CallContext,
     ) -> Result<(Vec<EncodedItem>, Vec<stator_model::Item>)> {
         let freshness = Freshness::of(share.consistent_read);
-        let prepared = share.prepare(table.schema())?;
+        let prepared = Arc::new(share.prepare(table.schema())?);
         let mut attempts = Attempts::new(cx);
         loop {
             let attempt = match self.way_to_read(&mut attempts, partition, freshness) {
                 Way::Here(replica) => {
-                    let engine = self.engine.as_ref();
-                    self.read_here(&replica, freshness, cx, || {
-                        let gets = prepared.keys.iter().map(|key| get(engine, &replica.spec, key));
-                        ready(gets.collect::<Result<Vec<_>, _>>())
-                    })
-                    .await
-                    .then(|found| fitting(&prepared, share, found))
+                    let found = self.read_here(&replica, freshness, cx, || {
+                        let (engine, spec) = (self.engine.clone(), replica.spec.clone());
+                        let prepared = prepared.clone();
+                        let gets = move || {
+                            let keys = prepared.keys.iter();
+                            keys.map(|key| get(engine.as_ref(), &spec, key)).collect()
+                        };
+                        self.read_many(share.keys.len(), gets, cx)
+                    });
+                    found.await.then(|found| fitting(&prepared, share, found))
                 }
                 Way::There(node) => {
                     let part =
@@ -132,6 +142,16 @@ impl Inner {
                 return Ok(read);
             }
         }
+    }
+
+    /// A few items are read at once, as single ones are; many on the threads for long reads.
+    async fn read_many<T: Send + 'static>(
+        &self,
+        count: usize,
+        read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+        cx: &CallContext,
+    ) -> Result<T, ReadError> {
+        if count <= INLINE_MAX { read() } else { self.pooled(cx, read).await }
     }
 
     /// Puts and deletes items.
@@ -156,6 +176,13 @@ impl Inner {
             self.write_share(name, table, &table.partitions()[*index], writes, cx)
         });
         let results = join_all(writes).await;
+        // An error of one share answers for all: nothing was applied only if that is so of each.
+        let is_undone = |result: &Result<Vec<WriteRequest>>, share: usize| match result {
+            Ok(left) => left.len() == share,
+            Err(error) => error.applied() == Applied::No,
+        };
+        let none_applied =
+            results.iter().zip(&shares).all(|(r, share)| is_undone(r, share.3.len()));
         let mut answer = BatchWriteItemAnswer::default();
         let (mut failure, mut done) = (None, 0);
         for ((name, _, _, writes), result) in shares.into_iter().zip(results) {
@@ -169,6 +196,7 @@ impl Inner {
                     failure.get_or_insert(error);
                     writes
                 }
+                Err(error) if none_applied => return Err(error),
                 Err(error) => return Err(error.with_applied(Applied::Unknown)),
             };
             if !left.is_empty() {
@@ -193,15 +221,7 @@ impl Inner {
         let mut attempts = Attempts::new(cx);
         loop {
             let attempt = match attempts.way(self, partition) {
-                Way::Here(replica) => {
-                    let prepared: Vec<PreparedWrite> = prepare_batch(writes, table.schema())?;
-                    let request = PartitionRequest::Writes(prepared);
-                    let outcome = self.write_here(&replica, request, cx).await;
-                    outcome.and_then(|outcome| match outcome {
-                        PartitionOutcome::Writes(outcomes) => all_done(outcomes),
-                        PartitionOutcome::Write(_) => Attempt::Done(Err(other_answer())),
-                    })
-                }
+                Way::Here(replica) => self.write_share_here(&replica, table, writes, cx).await,
                 Way::There(node) => {
                     let part = BatchWriteItem {
                         request_items: [(name.to_owned(), writes.to_vec())].into(),
@@ -218,6 +238,61 @@ impl Inner {
             }
         }
     }
+}
+
+impl Inner {
+    /// Writes one partition's share of a batch on this node, in pieces: an entry of the log has a bound, and a batch's writes
+    /// stand each on its own anyway.
+    async fn write_share_here(
+        &self,
+        replica: &Replica,
+        table: &Table,
+        writes: &[WriteRequest],
+        cx: &CallContext,
+    ) -> Attempt<Vec<WriteRequest>> {
+        let bytes_max = self.config.entry_bytes_max();
+        let (mut undone, mut rest) = (Vec::new(), writes);
+        while !rest.is_empty() {
+            let is_first = rest.len() == writes.len();
+            let (piece, behind) = rest.split_at(piece_len(rest, bytes_max));
+            let prepared: Vec<PreparedWrite> = match prepare_batch(piece, table.schema()) {
+                Ok(prepared) => prepared,
+                Err(error) => return Attempt::Done(Err(error)),
+            };
+            let written = self.write_here(replica, PartitionRequest::Writes(prepared), cx).await;
+            let written = written.and_then(|outcome| match outcome {
+                PartitionOutcome::Writes(outcomes) => all_done(outcomes),
+                PartitionOutcome::Write(_) => Attempt::Done(Err(other_answer())),
+            });
+            match written {
+                Attempt::Done(Ok(left)) => undone.extend(left),
+                Attempt::Done(Err(error)) if error.applied() == Applied::Unknown => {
+                    return Attempt::Done(Err(error));
+                }
+                refused if is_first => return refused,
+                // What is written stands; the rest surely is not, and is the caller's to send again.
+                _ => {
+                    undone.extend_from_slice(rest);
+                    break;
+                }
+            }
+            rest = behind;
+        }
+        Attempt::Done(Ok(undone))
+    }
+}
+
+/// How many writes, from the first on, one entry may carry: one at least.
+fn piece_len(writes: &[WriteRequest], bytes_max: usize) -> usize {
+    let mut bytes = 0usize;
+    let fits = writes.iter().take_while(|write| {
+        bytes = bytes.saturating_add(match write {
+            WriteRequest::Put(item) => item.as_bytes().len(),
+            WriteRequest::Delete(_) => KEY_BYTES_MAX,
+        });
+        bytes <= bytes_max
+    });
+    fits.count().max(1)
 }
 
 /// As many of the items found as one answer holds, and the keys of the others.
@@ -240,15 +315,21 @@ fn fitting(
     Ok((items, left))
 }
 
-/// The outcomes of a share: puts and deletes without conditions either all are done or meet an error.
+/// The outcomes of a share: puts and deletes without conditions either all are done or meet an error. What met one after others
+/// were done is not sent again: the caller is told that some may have been applied.
 fn all_done(outcomes: Vec<stator_storage::partition::WriteOutcome>) -> Attempt<Vec<WriteRequest>> {
-    for outcome in outcomes {
-        match write_outcome(outcome) {
-            Attempt::Done(Ok(_)) => {}
-            other => return other.then(|_| Ok(Vec::new())),
+    let any_done = outcomes.iter().any(std::result::Result::is_ok);
+    let failed = outcomes.into_iter().find(std::result::Result::is_err).map(write_outcome);
+    match failed {
+        None | Some(Attempt::Done(Ok(_))) => Attempt::Done(Ok(Vec::new())),
+        Some(Attempt::Done(Err(error))) if any_done => {
+            Attempt::Done(Err(error.with_applied(Applied::Unknown)))
         }
+        Some(_) if any_done => {
+            Attempt::Done(Err(Error::uncertain("some of the writes were done, and some were not")))
+        }
+        Some(failed) => failed.then(|_| Ok(Vec::new())),
     }
-    Attempt::Done(Ok(Vec::new()))
 }
 
 /// Whether the same request may succeed a little later.
@@ -261,3 +342,7 @@ fn is_passing(error: &Error) -> bool {
             | ErrorKind::DeadlineExceeded
     )
 }
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

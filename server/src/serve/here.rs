@@ -1,6 +1,6 @@
 //! Serving a request from a replica on this node: writes through its host, reads straight from the engine.
 
-use stator_consensus::{Answer as HostAnswer, Event, Refusal};
+use stator_consensus::{Answer as HostAnswer, Event, GroupId, Refusal};
 use stator_model::error::{Applied, Retry};
 use stator_model::{Error, ErrorKind, Result};
 use stator_storage::partition::read::ReadError;
@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::CallContext;
 use super::route::Attempt;
+use crate::catalog::records::CATALOG_GROUP;
 use crate::mailbox::Refused;
 use crate::node::Inner;
 use crate::replicas::Replica;
@@ -40,10 +41,10 @@ impl Inner {
         request: PartitionRequest,
         cx: &CallContext,
     ) -> Attempt<PartitionOutcome> {
-        if let Err(error) = self.admits_writes() {
+        let group = replica.spec.group;
+        if let Err(error) = self.admits_writes(group) {
             return Attempt::Done(Err(error));
         }
-        let group = replica.spec.group;
         let deadline_ns = cx.deadline_ns;
         let asked =
             self.ask(replica, cx, |token| Event::Submit { group, request, deadline_ns, token });
@@ -158,11 +159,15 @@ impl Inner {
         }
     }
 
-    /// Whether there is room for writes: refused before the log or the engine run out of disk.
-    fn admits_writes(&self) -> Result<()> {
+    /// Whether there is room for writes: refused before the log or the engine run out of disk. The catalog's few and small ones
+    /// are what the reserve is for: deleting a table is how an operator makes room.
+    fn admits_writes(&self, group: GroupId) -> Result<()> {
         if self.replicas.log_stalled() {
             self.metrics.throttled();
             return Err(throttled());
+        }
+        if group == CATALOG_GROUP {
+            return Ok(());
         }
         match self.room.refusal() {
             None => Ok(()),

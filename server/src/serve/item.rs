@@ -121,6 +121,7 @@ impl Inner {
         freshness: Freshness,
     ) -> Way {
         if freshness == Freshness::Eventual
+            && !attempts.is_astray(partition)
             && let Some(replica) = self.replicas.get(partition.group)
             && replica.data.note().is_some()
             && replica.view.begin_unleased().is_some()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use stator_model::api::{Query, QueryAnswer, Scan, ScanAnswer};
 use stator_model::limits::PAGE_BYTES_MAX;
-use stator_model::{Error, Result};
+use stator_model::{Error, ErrorKind, Result};
 use stator_storage::partition::read::ReadError;
 use stator_storage::partition::{Stop, query, scan};
 
@@ -35,7 +35,7 @@ impl Inner {
                             let (engine, spec) = (self.engine.clone(), replica.spec.clone());
                             let prepared = prepared.clone();
                             let mut expired = self.expiry(cx);
-                            self.pooled(move || {
+                            self.pooled(cx, move || {
                                 query(engine.as_ref(), &spec, &prepared, &mut expired)
                             })
                         })
@@ -71,7 +71,7 @@ impl Inner {
             if partition.first_hash > prepared.last_hash {
                 break;
             }
-            part.limit = request.limit.map(|limit| limit - answer.scanned_count);
+            part.limit = request.limit.map(|limit| limit.saturating_sub(answer.scanned_count));
             let mut page = self.scan_partition(&table, partition, &part, cx).await?;
             bytes += page.items.iter().map(|item| item.as_bytes().len()).sum::<usize>();
             answer.count += page.count;
@@ -112,7 +112,7 @@ impl Inner {
                             let (engine, spec) = (self.engine.clone(), replica.spec.clone());
                             let prepared = prepared.clone();
                             let mut expired = self.expiry(cx);
-                            self.pooled(move || {
+                            self.pooled(cx, move || {
                                 let mut page = prepared.page();
                                 let stop = scan(
                                     engine.as_ref(),
@@ -150,10 +150,16 @@ impl Inner {
     /// Runs a long read on one of the threads for that, of which there are few: the others wait.
     pub(crate) async fn pooled<T: Send + 'static>(
         &self,
+        cx: &CallContext,
         read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let refused = |what: &str| ReadError::Refused(Error::internal(what));
-        let permit = self.pool.clone().acquire_owned().await;
+        let left = cx.left(self.clock.monotonic_ns());
+        let permit = tokio::time::timeout(left, self.pool.clone().acquire_owned()).await;
+        let permit = permit.map_err(|_| {
+            let what = "The time given for the request was over before a thread was free for it";
+            ReadError::Refused(Error::new(ErrorKind::DeadlineExceeded, what))
+        })?;
         let permit = permit.map_err(|_| refused("the node is stopping"))?;
         let task = tokio::task::spawn_blocking(move || {
             let result = read();

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stator_consensus::NodeId;
+use stator_consensus::{Member, NodeId};
 use stator_model::error::{Applied, Retry};
+use stator_model::schema::TableStatus;
 use stator_model::{Answer, Error, ErrorKind, Request, Result};
 use stator_proto::operation::{decode_answer, encode_request};
 use stator_proto::peer::v1 as wire;
@@ -15,11 +16,15 @@ use crate::catalog::records::{CATALOG_GROUP, PartitionRecord, TableRecord, recor
 use crate::node::Inner;
 use crate::peers::CallFailure;
 use crate::replicas::Replica;
-use crate::tables::Table;
+use crate::tables::{Known, Table};
 
 /// The pause before a partition without a leader is looked at again: the first, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// How long another node may take to answer a GetItem before somebody else is asked.
+const GET_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the catalog may take to tell whether a table is still what it was.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What came of one attempt to have a request served.
 pub(crate) enum Attempt<T> {
@@ -62,23 +67,63 @@ pub(crate) enum Way {
 pub(crate) struct Attempts<'a> {
     cx: &'a CallContext,
     pause: Duration,
-    /// Which member to try when no leader is known.
-    member: usize,
-    /// Who was named by the last attempt.
-    named: Option<NodeId>,
+    choice: Choice,
     made: u32,
+}
+
+/// Which node to try next: who was named by the last attempt, or who leads as far as is known, or else one member after another.
+/// Nobody is tried twice in a row, so that a belief that is wrong, however firm, does not keep a request from being served.
+#[derive(Default)]
+struct Choice {
+    named: Option<NodeId>,
+    last: Option<NodeId>,
+    member: usize,
+}
+
+impl Choice {
+    /// The next one. `may` says who can be tried at all: not this node, if it has no replica.
+    fn next(
+        &mut self,
+        leader: Option<NodeId>,
+        members: &[Member],
+        may: impl Fn(NodeId) -> bool,
+    ) -> Option<NodeId> {
+        let named = self.named.take().filter(|named| may(*named));
+        let leader = leader.filter(|leader| may(*leader) && Some(*leader) != self.last);
+        let next = named.or(leader).or_else(|| {
+            let count = members.len();
+            let mut places = (0..count).map(|step| (self.member + step) % count);
+            let place = places.find(|place| {
+                let node = members[*place].node;
+                may(node) && (Some(node) != self.last || count == 1)
+            });
+            // Two members of which one cannot be tried leave only the other.
+            let place = place.or_else(|| (0..count).find(|place| may(members[*place].node)))?;
+            self.member = place + 1;
+            Some(members[place].node)
+        });
+        self.last = next;
+        next
+    }
 }
 
 impl<'a> Attempts<'a> {
     pub(crate) const fn new(cx: &'a CallContext) -> Self {
-        Self { cx, pause: PAUSE_MIN, member: 0, named: None, made: 0 }
+        let choice = Choice { named: None, last: None, member: 0 };
+        Self { cx, pause: PAUSE_MIN, choice, made: 0 }
+    }
+
+    /// Whether another node has sent the request here for another partition than this one: then one of the two knows an older
+    /// table of that name, and serving the request would be wrong.
+    pub(crate) fn is_astray(&self, partition: &PartitionRecord) -> bool {
+        self.cx.target.is_some_and(|target| target.group != partition.group)
     }
 
     /// Whom to try for a strongly consistent request.
     pub(crate) fn way(&mut self, node: &Inner, partition: &PartitionRecord) -> Way {
         self.made += 1;
-        if let Some(named) = self.named.take() {
-            return node.way_to(partition, named);
+        if self.is_astray(partition) {
+            return Way::Nowhere;
         }
         let here = node.replicas.get(partition.group);
         if self.cx.target.is_some() {
@@ -88,18 +133,12 @@ impl<'a> Attempts<'a> {
             Some(replica) => replica.view.leader(),
             None => node.tables.leader(partition.group),
         };
-        if let Some(leader) = leader
-            && self.member == 0
-        {
-            return node.way_to(partition, leader);
+        let may = |other: NodeId| other != node.id() || here.is_some();
+        match self.choice.next(leader, &partition.members, may) {
+            Some(next) if next != node.id() => Way::There(next),
+            Some(_) => here.map_or(Way::Nowhere, Way::Here),
+            None => Way::Nowhere,
         }
-        let members = &partition.members;
-        if members.is_empty() {
-            return Way::Nowhere;
-        }
-        let member = members[self.member % members.len()];
-        self.member += 1;
-        node.way_to(partition, member.node)
     }
 
     /// Takes in what an attempt came to. `Ok(None)` says: once more.
@@ -120,17 +159,18 @@ impl<'a> Attempts<'a> {
                 if self.cx.target.is_some() {
                     return Err(not_here(leader));
                 }
-                self.named = leader;
+                self.choice.named = leader;
             }
             Attempt::StaleRoute => {
                 node.tables.forget(&table.record.name);
+                node.tables.set_leader(partition.group, None);
                 if self.cx.target.is_some() {
                     return Err(not_here(None));
                 }
             }
         }
         // The first hop to somebody who was named costs no pause.
-        if self.named.is_none() || self.made > 1 {
+        if self.choice.named.is_none() || self.made > 1 {
             self.rest(node).await?;
         }
         Ok(None)
@@ -162,13 +202,6 @@ pub(crate) fn not_here(leader: Option<NodeId>) -> Error {
 }
 
 impl Inner {
-    fn way_to(&self, partition: &PartitionRecord, node: NodeId) -> Way {
-        if node != self.id() {
-            return Way::There(node);
-        }
-        self.replicas.get(partition.group).map_or(Way::Nowhere, Way::Here)
-    }
-
     /// The table that a request names: the catalog's own, if another node sent the request on for that.
     pub(crate) async fn table_for(&self, name: &str, cx: &CallContext) -> Result<Arc<Table>> {
         if cx.of_catalog || cx.target.is_some_and(|target| target.group == CATALOG_GROUP) {
@@ -182,18 +215,26 @@ impl Inner {
     /// # Errors
     /// `ResourceNotFoundException`, and what keeps the catalog from answering.
     pub(crate) async fn table(&self, name: &str, cx: &CallContext) -> Result<Arc<Table>> {
-        if let Some(table) = self.tables.get(name, self.clock.monotonic_ns()) {
-            return Ok(table);
-        }
-        let record = self.table_record(name, cx).await?;
-        let usable = matches!(
-            record.as_ref().map(|record| record.status),
-            Some(
-                stator_model::schema::TableStatus::Active
-                    | stator_model::schema::TableStatus::Updating
-            )
-        );
-        let Some(record) = record.filter(|_| usable) else {
+        let now_ns = self.clock.monotonic_ns();
+        let record = match self.tables.get(name, now_ns) {
+            Known::Fresh(table) => return Ok(table),
+            // A catalog that does not answer keeps nobody from a table that is known.
+            Known::Stale(table) => {
+                let look = LOOK_AGAIN.min(cx.left(now_ns) / 4);
+                let look_ns = u64::try_from(look.as_nanos()).unwrap_or(u64::MAX);
+                let cx = CallContext { deadline_ns: now_ns.saturating_add(look_ns), ..cx.clone() };
+                match self.table_record(name, &cx).await {
+                    Ok(record) => record,
+                    Err(_) => return Ok(table),
+                }
+            }
+            Known::Not => self.table_record(name, cx).await?,
+        };
+        let is_usable = |record: &TableRecord| {
+            matches!(record.status, TableStatus::Active | TableStatus::Updating)
+        };
+        let Some(record) = record.filter(is_usable) else {
+            self.tables.forget(name);
             return Err(Error::new(ErrorKind::ResourceNotFound, "Requested resource not found"));
         };
         let table = Arc::new(Table { record });
@@ -221,7 +262,11 @@ impl Inner {
     ) -> Attempt<Answer> {
         let Some(peers) = &self.peers else { return Attempt::NotHere(None) };
         let effect = Effect::of(&request);
-        let left = cx.left(self.clock.monotonic_ns());
+        let mut left = cx.left(self.clock.monotonic_ns());
+        if matches!(request, Request::GetItem(_)) {
+            // A node that is paused answers nothing and refuses nothing; by then another one leads.
+            left = left.min(GET_PATIENCE);
+        }
         if left.is_zero() {
             let what = "The time given for the request is over";
             return Attempt::Done(Err(Error::new(ErrorKind::DeadlineExceeded, what)));
@@ -288,3 +333,7 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "route_tests.rs"]
+mod tests;

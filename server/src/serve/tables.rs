@@ -10,7 +10,7 @@ use stator_model::{AttributeValue, Error, ErrorKind, Result};
 
 use super::CallContext;
 use crate::catalog::placement::{Candidate, loads, place};
-use crate::catalog::records::{TableRecord, dropped_to_item, record_key};
+use crate::catalog::records::{TableRecord, dropped_to_item};
 use crate::node::Inner;
 
 /// Replicas of a partition, where there are as many nodes.
@@ -115,8 +115,7 @@ impl Inner {
         }
         if let Some(protection) = request.deletion_protection {
             let (from, to) = (record.deletion_protection.into(), protection.into());
-            let key = record_key("table", &record.name);
-            if !self.catalog_change(key, "deletion_protection", from, to, cx).await? {
+            if !self.catalog_change(&record, "deletion_protection", from, to, cx).await? {
                 return Err(busy(&record, "updated"));
             }
             record.deletion_protection = protection;
@@ -142,8 +141,7 @@ impl Inner {
                     )));
                 }
                 let (from, to) = (record.status.name().into(), TableStatus::Deleting.name().into());
-                let key = record_key("table", &record.name);
-                if !self.catalog_change(key, "status", from, to, cx).await? {
+                if !self.catalog_change(&record, "status", from, to, cx).await? {
                     return Err(busy(&record, "deleted"));
                 }
                 record.status = TableStatus::Deleting;

@@ -1,10 +1,19 @@
-//! The apply thread: committed entries into the engine (R11).
+//! The apply thread: committed entries, and snapshots, into the engine (R11, R18).
 //!
-//! What comes in for a group is applied in order, in one engine batch per job. An engine that fails is opened again in place; what
-//! it lost by that is applied once more from the log, which holds everything the engine has not flushed. Until it has caught up,
-//! the replicas answer no reads.
+//! What comes in for a group is applied in order, in one engine batch per job. A snapshot is installed in many small steps, with the
+//! jobs of other groups in between; the jobs behind it wait.
+//!
+//! An engine that fails is opened again in place; what it lost by that is applied once more from the log, which holds everything
+//! the engine has not flushed, or installed once more from a snapshot's file, which stays until then. Until it has caught up, the
+//! replicas answer no reads.
+//!
+//! ```text
+//!   Serving ──install──▶ Installing ──last step──▶ Serving
+//!      └─ the log was reset to a snapshot      └─ no file, or a damaged one ──▶ Lacking ──install──▶ Installing
+//!         that is not installed ──▶ Lacking
+//! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,21 +25,50 @@ use stator_storage::machine::{Applier, Committed, GroupId};
 use stator_storage::partition::PartitionApplier;
 use stator_storage::{Error, Result};
 
-use super::HostMailbox;
+use super::flush::Losses;
+use super::{Fatal, FatalOnPanic, HostMailbox};
 use crate::mailbox::{Drained, Inbox, Mailbox};
+use crate::metrics::{Metrics, SnapshotStep};
 use crate::replicas::Replicas;
+use crate::snapshots::files::SnapshotFiles;
+use crate::snapshots::install::{InstallRun, Progress};
 
 /// How long to wait before a failed engine is opened once more.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 /// Bytes of entries read back from the log at once.
 const REPLAY_BYTES: u64 = 8 << 20;
 
+/// Told the index and term of the snapshot that a replica was brought to, or that there is none.
+pub(crate) type Restored = Box<dyn FnOnce(Option<(u64, u64)>) + Send>;
+
+/// Something to do with a replica's applier, if it is here.
+pub(crate) type Act = Box<dyn FnOnce(Option<&PartitionApplier>) + Send>;
+
 /// What the apply thread is told.
 pub(crate) enum ApplyEvent {
-    Add { group: GroupId, applier: PartitionApplier, applied: u64, view: Arc<ReplicaView> },
+    Add {
+        group: GroupId,
+        applier: PartitionApplier,
+        applied: u64,
+        view: Arc<ReplicaView>,
+    },
     Apply(ApplyJob),
     Install(InstallJob),
-    Remove { group: GroupId, done: Box<dyn FnOnce() + Send> },
+    /// The replica has just been added; its log begins behind a snapshot that the engine does not hold.
+    Restore {
+        group: GroupId,
+        mark: (u64, u64),
+        done: Restored,
+    },
+    /// Something to do with a replica while nothing is being applied to it; with nothing, if it is not here.
+    With {
+        group: GroupId,
+        act: Act,
+    },
+    Remove {
+        group: GroupId,
+        done: Box<dyn FnOnce() + Send>,
+    },
 }
 
 /// The apply thread's mailbox. What waits in it is bounded by the hosts, by bytes per group.
@@ -54,6 +92,26 @@ struct Applying {
     applied: u64,
     /// Keeps readers and the evaluator out while the data is not whole.
     view: Arc<ReplicaView>,
+    phase: Phase,
+}
+
+/// What becomes of a replica's data.
+enum Phase {
+    /// Entries are applied to it.
+    Serving,
+    /// A snapshot takes its place.
+    Installing(Box<Installing>),
+    /// It is worth nothing, or no longer follows the log: entries are dropped until a snapshot comes.
+    Lacking,
+}
+
+/// A snapshot being installed, and what comes behind it.
+struct Installing {
+    run: InstallRun,
+    /// Whom to tell, if the replica has not been started yet.
+    restored: Option<Restored>,
+    /// Jobs that came meanwhile; their bytes are bounded by the host.
+    waiting: VecDeque<ApplyJob>,
 }
 
 /// What the apply thread works with.
@@ -63,7 +121,14 @@ pub(crate) struct ApplyShell {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) log: Arc<Log>,
     pub(crate) replicas: Arc<Replicas>,
+    pub(crate) fatal: Fatal,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Snapshots that have come, where any can.
+    pub(crate) snapshots: Option<Arc<SnapshotFiles>>,
+    pub(crate) losses: Arc<Losses>,
 }
+
+type All = BTreeMap<GroupId, Applying>;
 
 impl ApplyShell {
     /// Starts the thread. It ends when its mailbox is closed and empty.
@@ -72,41 +137,61 @@ impl ApplyShell {
     }
 
     fn run(mut self) {
-        let mut replicas: BTreeMap<GroupId, Applying> = BTreeMap::new();
+        let _guard = FatalOnPanic(self.fatal.clone());
+        let mut replicas = All::new();
         let mut events = Vec::new();
-        while self.inbox.drain(&mut events, None) != Drained::Closed {
+        let mut is_installing = false;
+        loop {
+            // Between two steps of an installation others have their turn.
+            let wait_max = is_installing.then_some(Duration::ZERO);
+            if self.inbox.drain(&mut events, wait_max) == Drained::Closed {
+                return;
+            }
             for event in events.drain(..) {
                 self.handle(&mut replicas, event);
             }
+            is_installing = self.install_some(&mut replicas);
         }
     }
 
-    fn handle(&self, replicas: &mut BTreeMap<GroupId, Applying>, event: ApplyEvent) {
+    fn handle(&self, replicas: &mut All, event: ApplyEvent) {
         match event {
             ApplyEvent::Add { group, applier, applied, view } => {
-                replicas.insert(group, Applying { applier, applied, view });
+                replicas.insert(group, Applying { applier, applied, view, phase: Phase::Serving });
             }
             ApplyEvent::Remove { group, done } => {
                 replicas.remove(&group);
                 done();
             }
-            ApplyEvent::Apply(job) => {
-                let group = job.group;
-                let Some(replica) = replicas.get_mut(&group) else { return };
-                match replica.apply(&job.entries) {
-                    Ok(()) => self.applied(group, replica.applied),
-                    Err(error) if is_engines(&error) => {
-                        tracing::error!(%error, "the engine failed: it is opened again");
-                        self.recover(replicas);
-                        self.retry(replicas, &job);
-                    }
-                    Err(error) => self.fail(replicas, group, &error),
-                }
+            ApplyEvent::With { group, act } => {
+                act(replicas.get(&group).map(|replica| &replica.applier));
             }
+            ApplyEvent::Apply(job) => self.apply(replicas, job),
             ApplyEvent::Install(job) => {
-                let group = job.group;
-                let what = "a snapshot is to be installed, and this version cannot";
-                self.fail(replicas, group, &Error::Engine(what.to_owned()));
+                let run = self.find(job.group, (job.index, job.term), Some(&job.header));
+                self.begin_install(replicas, job.group, run, None);
+            }
+            ApplyEvent::Restore { group, mark, done } => {
+                let run = self.find(group, mark, None);
+                self.begin_install(replicas, group, run, Some(done));
+            }
+        }
+    }
+
+    fn apply(&self, replicas: &mut All, job: ApplyJob) {
+        let group = job.group;
+        loop {
+            let Some(replica) = replicas.get_mut(&group) else { return };
+            match &mut replica.phase {
+                Phase::Serving => {}
+                Phase::Installing(installing) => return installing.waiting.push_back(job),
+                Phase::Lacking => return,
+            }
+            match replica.apply(&job.entries) {
+                Ok(()) => return self.applied(group, replica.applied),
+                // That brings the replica to where it was before, and the job is tried again.
+                Err(error) if is_engines(&error) => self.recover(replicas, &error),
+                Err(error) => return self.fail(replicas, group, &error),
             }
         }
     }
@@ -115,7 +200,7 @@ impl ApplyShell {
         self.host.push(Event::Applied { group, index });
     }
 
-    fn fail(&self, replicas: &mut BTreeMap<GroupId, Applying>, group: GroupId, error: &Error) {
+    fn fail(&self, replicas: &mut All, group: GroupId, error: &Error) {
         replicas.remove(&group);
         let reason = error.to_string();
         tracing::error!(group = group.0, reason, "a replica stopped: it cannot apply");
@@ -123,50 +208,169 @@ impl ApplyShell {
         self.host.push(Event::Stop { group, reason });
     }
 
-    /// The job that met the failure, once more: [`ApplyShell::recover`] has brought the replica to where it was before.
-    fn retry(&self, replicas: &mut BTreeMap<GroupId, Applying>, job: &ApplyJob) {
-        loop {
-            let Some(replica) = replicas.get_mut(&job.group) else { return };
-            match replica.apply(&job.entries) {
-                Ok(()) => return self.applied(job.group, replica.applied),
-                Err(error) if is_engines(&error) => {
-                    std::thread::sleep(REOPEN_PAUSE);
-                    self.recover(replicas);
-                }
-                Err(error) => return self.fail(replicas, job.group, &error),
+    // Snapshots.
+
+    fn find(
+        &self,
+        group: GroupId,
+        mark: (u64, u64),
+        header: Option<&bytes::Bytes>,
+    ) -> Option<InstallRun> {
+        InstallRun::new(self.snapshots.as_ref()?, group, mark, header)
+    }
+
+    /// From now on the replica's data are the snapshot's, or nobody's. What waits for a snapshot before it is dropped: it goes no
+    /// further than this one.
+    fn begin_install(
+        &self,
+        replicas: &mut All,
+        group: GroupId,
+        run: Option<InstallRun>,
+        restored: Option<Restored>,
+    ) {
+        let Some(replica) = replicas.get_mut(&group) else { return };
+        match run {
+            Some(run) => {
+                tracing::info!(name = %run.name(), "a snapshot is installed");
+                let waiting = VecDeque::new();
+                replica.phase = Phase::Installing(Box::new(Installing { run, restored, waiting }));
+            }
+            None => self.lack(group, replica, restored, "its file is not here"),
+        }
+    }
+
+    /// The replica has no data to go on from.
+    fn lack(&self, group: GroupId, replica: &mut Applying, restored: Option<Restored>, why: &str) {
+        tracing::error!(group = group.0, why, "a snapshot is lost: the replica needs another");
+        self.metrics.snapshot(SnapshotStep::Failed);
+        replica.phase = Phase::Lacking;
+        replica.view.replace_data(0);
+        match restored {
+            Some(restored) => restored(None),
+            None => {
+                self.host.push(Event::SnapshotLost { group });
             }
         }
     }
 
+    /// A step of each installation. Answers whether there is more to do.
+    fn install_some(&self, replicas: &mut All) -> bool {
+        let is_installing = |replica: &Applying| matches!(replica.phase, Phase::Installing(_));
+        let groups: Vec<GroupId> = replicas
+            .iter()
+            .filter(|(_, replica)| is_installing(replica))
+            .map(|(id, _)| *id)
+            .collect();
+        for group in &groups {
+            self.install_step(replicas, *group);
+        }
+        !groups.is_empty()
+    }
+
+    fn install_step(&self, replicas: &mut All, group: GroupId) {
+        let Some(replica) = replicas.get_mut(&group) else { return };
+        let Phase::Installing(installing) = &mut replica.phase else { return };
+        match installing.run.step(&mut replica.applier, &replica.view) {
+            Ok(Progress::More) => {}
+            Ok(Progress::Installed(mark)) => {
+                self.installed(replicas, group, (mark.index, mark.term));
+            }
+            Ok(Progress::Lost(why)) => {
+                let restored = installing.restored.take();
+                self.lack(group, replica, restored, &why);
+            }
+            Err(error) => self.recover(replicas, &error),
+        }
+    }
+
+    /// A snapshot is installed: what came behind it is applied.
+    fn installed(&self, replicas: &mut All, group: GroupId, mark: (u64, u64)) {
+        let Some(replica) = replicas.get_mut(&group) else { return };
+        let Phase::Installing(installing) = std::mem::replace(&mut replica.phase, Phase::Serving)
+        else {
+            return;
+        };
+        tracing::info!(group = group.0, index = mark.0, "a snapshot has been installed");
+        self.metrics.snapshot(SnapshotStep::Installed);
+        // More was applied once, if the engine lost this snapshot after it had been installed.
+        let target = replica.applied.max(mark.0);
+        replica.applied = target;
+        match replica.replay(group, &self.log) {
+            Ok(()) => self.losses.recovered(group),
+            Err(error) if is_engines(&error) => self.recover(replicas, &error),
+            Err(error) => return self.fail(replicas, group, &error),
+        }
+        match installing.restored {
+            Some(restored) => restored(Some(mark)),
+            None => self.applied(group, target),
+        }
+        for job in installing.waiting {
+            self.apply(replicas, job);
+        }
+    }
+
+    // An engine that failed.
+
     /// Opens the engine again, and applies once more what it lost. All replicas share it, so all may have lost something.
-    fn recover(&self, replicas: &mut BTreeMap<GroupId, Applying>) {
+    fn recover(&self, replicas: &mut All, failure: &Error) {
+        tracing::error!(error = %failure, "the engine failed: it is opened again");
         for replica in replicas.values() {
             replica.applier.suspend_reads();
             replica.view.replace_data(replica.applied);
         }
-        loop {
-            match self.reopen_and_replay(replicas) {
-                Ok(()) => return,
-                Err(error) => {
-                    tracing::error!(%error, "the engine does not come back: it is tried again");
-                    std::thread::sleep(REOPEN_PAUSE);
-                }
-            }
+        self.losses.begin(replicas.keys().copied());
+        while let Err(error) = self.reopen_and_replay(replicas) {
+            tracing::error!(%error, "the engine does not come back: it is tried again");
+            std::thread::sleep(REOPEN_PAUSE);
         }
     }
 
-    fn reopen_and_replay(&self, replicas: &mut BTreeMap<GroupId, Applying>) -> Result<()> {
+    fn reopen_and_replay(&self, replicas: &mut All) -> Result<()> {
         self.engine.reopen()?;
         let mut failed = Vec::new();
         for (group, replica) in replicas.iter_mut() {
-            match replica.replay(*group, &self.log) {
-                Ok(()) => replica.view.data_restored(),
+            match self.restore(*group, replica) {
+                Ok(()) => {}
                 Err(error) if is_engines(&error) => return Err(error),
                 Err(error) => failed.push((*group, error)),
             }
         }
         for (group, error) in failed {
             self.fail(replicas, group, &error);
+        }
+        Ok(())
+    }
+
+    /// Brings a replica to where it was before the engine lost something, or sees to it that it will be.
+    fn restore(&self, group: GroupId, replica: &mut Applying) -> Result<()> {
+        match &mut replica.phase {
+            Phase::Installing(installing) => installing.run.restart(),
+            Phase::Lacking => {}
+            Phase::Serving => {
+                let held = replica.applier.mark()?;
+                let log_mark = self.log.mark(group).map_or((0, 0), |mark| (mark.index, mark.term));
+                if held.index >= log_mark.0 {
+                    replica.replay(group, &self.log)?;
+                    self.losses.recovered(group);
+                    return Ok(());
+                }
+                if log_mark.0 > replica.applied {
+                    // The log has been reset already to a snapshot that is on its way to this thread.
+                    replica.phase = Phase::Lacking;
+                    return Ok(());
+                }
+                // The engine has lost a snapshot that it had not flushed yet. What was applied behind it is in the log.
+                match self.find(group, log_mark, None) {
+                    Some(run) => {
+                        let (restored, waiting) = (None, VecDeque::new());
+                        let installing = Installing { run, restored, waiting };
+                        replica.phase = Phase::Installing(Box::new(installing));
+                    }
+                    None => {
+                        self.lack(group, replica, None, "the engine lost it, and its file is gone");
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -181,7 +385,7 @@ impl Applying {
         Ok(())
     }
 
-    /// Applies from what the engine holds to what it held.
+    /// Applies from what the engine holds to what it held. Then the replica may be read again.
     fn replay(&mut self, group: GroupId, log: &Log) -> Result<()> {
         let mut next = self.applier.mark()?.index + 1;
         while next <= self.applied {
@@ -197,11 +401,13 @@ impl Applying {
             self.applier.apply(&entries)?;
             next = last + 1;
         }
+        self.applier.resume_reads()?;
+        self.view.data_restored();
         Ok(())
     }
 }
 
 /// Whether it is the engine as a whole that failed, and not one replica's data.
-fn is_engines(error: &Error) -> bool {
+pub(crate) fn is_engines(error: &Error) -> bool {
     matches!(error, Error::Engine(_) | Error::Full(_) | Error::Io { .. })
 }

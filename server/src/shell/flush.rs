@@ -1,10 +1,13 @@
 //! The flush thread: makes the engine durable now and then, and lets the hosts cut their logs.
 //!
 //! The engine's own durability is not waited for by anybody; this keeps short what has to be replayed after a crash, and frees the
-//! log. What may be cut off is what was applied *before* the flush (R16).
+//! log and the files of snapshots that were installed. What may be cut off is what was applied *before* the flush (R16), and what
+//! the engine still holds then: one that was opened again meanwhile may have lost some of it.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,6 +18,32 @@ use stator_storage::machine::GroupId;
 
 use crate::metrics::Metrics;
 use crate::replicas::Replicas;
+use crate::snapshots::files::SnapshotFiles;
+
+/// What the engine has lost by being opened again, and not got back yet: the replicas whose data are behind what they had applied.
+#[derive(Default)]
+pub(crate) struct Losses {
+    /// How often the engine was opened again.
+    reopened: AtomicU64,
+    behind: Mutex<BTreeSet<GroupId>>,
+}
+
+impl Losses {
+    fn behind(&self) -> MutexGuard<'_, BTreeSet<GroupId>> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The engine is about to be opened again: these replicas may lose something.
+    pub(crate) fn begin(&self, groups: impl Iterator<Item = GroupId>) {
+        self.behind().extend(groups);
+        self.reopened.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A replica is where it was before.
+    pub(crate) fn recovered(&self, group: GroupId) {
+        self.behind().remove(&group);
+    }
+}
 
 /// What the flush thread works with.
 pub(crate) struct FlushShell {
@@ -23,6 +52,8 @@ pub(crate) struct FlushShell {
     pub(crate) log: Arc<Log>,
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) snapshots: Option<Arc<SnapshotFiles>>,
+    pub(crate) losses: Arc<Losses>,
     /// Ends the thread when its other side is dropped.
     pub(crate) stop: Receiver<()>,
 }
@@ -36,7 +67,12 @@ impl FlushShell {
     fn run(self) {
         let mut flushed: Vec<(GroupId, u64)> = Vec::new();
         while self.stop.recv_timeout(self.every) == Err(RecvTimeoutError::Timeout) {
-            let applied: Vec<(GroupId, u64)> = self.replicas.applied();
+            let reopened = self.losses.reopened.load(Ordering::SeqCst);
+            let mut applied: Vec<(GroupId, u64)> = self.replicas.applied();
+            {
+                let behind = self.losses.behind();
+                applied.retain(|(group, _)| !behind.contains(group));
+            }
             if applied != flushed {
                 let begun = std::time::Instant::now();
                 if let Err(error) = self.engine.flush() {
@@ -44,10 +80,16 @@ impl FlushShell {
                     continue;
                 }
                 self.metrics.engine_flush(begun.elapsed());
+                if self.losses.reopened.load(Ordering::SeqCst) != reopened {
+                    continue;
+                }
                 for (group, index) in &applied {
                     self.replicas.tell(*group, Event::Durable { group: *group, index: *index });
                 }
                 flushed = applied;
+            }
+            if let Some(snapshots) = &self.snapshots {
+                snapshots.flushed(&flushed, |group| Some(self.log.mark(group)?.index));
             }
             for pressure in self.log.pressure() {
                 let (group, index) = (pressure.group, pressure.truncate_to);

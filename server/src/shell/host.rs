@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use stator_consensus::{Class, Config, Effects, Event, Host, LogReader, NodeId, PeerMessage};
+use stator_consensus::{
+    Class, Config, Effects, Event, Host, LogReader, NodeId, PeerMessage, ReplicaId,
+};
 use stator_storage::Error;
-use stator_storage::log::{Log, LogEntry, Record};
+use stator_storage::log::{Log, LogCore, LogEntry, Record};
 use stator_storage::machine::GroupId;
 use stator_storage::partition::PartitionEvaluator;
 
 use super::apply::ApplyMailbox;
-use super::{HostEvent, HostMailbox, Token};
+use super::{Fatal, FatalOnPanic, HostEvent, HostMailbox, Token};
 use crate::clock::Clock;
 use crate::mailbox::{Drained, Inbox};
 use crate::metrics::Metrics;
@@ -32,7 +34,9 @@ pub(crate) trait Outbound: Send + Sync + 'static {
     /// Sends a snapshot's chunks, and behind them the message that announces it.
     fn send_snapshot(&self, node: NodeId, message: PeerMessage);
     /// A group's follower needs a snapshot.
-    fn snapshot_wanted(&self, group: GroupId);
+    fn snapshot_wanted(&self, group: GroupId, to: ReplicaId);
+    /// The snapshot that a group wanted is given up.
+    fn snapshot_over(&self, group: GroupId);
 }
 
 /// What a host's thread works with.
@@ -46,10 +50,12 @@ pub(crate) struct HostShell {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Turns' records that the log has not taken yet, in order.
-    pub(crate) stalled: VecDeque<(u64, Vec<Record>)>,
-    /// Called once, with the reason, when the log fails: the node cannot go on.
-    pub(crate) fatal: Arc<dyn Fn(String) + Send + Sync>,
+    /// The most that the log takes at once.
+    pub(crate) write_bytes_max: u64,
+    /// Turns' records that the log has not taken yet, in order; with the last ones of a turn, the turn.
+    pub(crate) stalled: VecDeque<(Option<u64>, Vec<Record>)>,
+    /// Told when the log fails. The host's mailbox is closed then, and the thread ends: it drops, and so answers, all who wait.
+    pub(crate) fatal: Fatal,
 }
 
 /// The log as a host reads it.
@@ -73,6 +79,7 @@ impl HostShell {
     }
 
     fn run(mut self) {
+        let _guard = FatalOnPanic(self.fatal.clone());
         let tick_ns = u64::try_from(self.config.tick.as_nanos()).unwrap_or(u64::MAX);
         let mut host = Host::<PartitionEvaluator, Token>::new(
             self.config,
@@ -120,7 +127,11 @@ impl HostShell {
             }
         }
         if !effects.log.is_empty() {
-            self.stalled.push_back((effects.turn, effects.log));
+            let mut pieces = in_pieces(effects.log, self.write_bytes_max).into_iter().peekable();
+            while let Some(piece) = pieces.next() {
+                let turn = pieces.peek().is_none().then_some(effects.turn);
+                self.stalled.push_back((turn, piece));
+            }
             self.write_log();
         }
         for job in effects.install {
@@ -136,8 +147,12 @@ impl HostShell {
         for node in effects.ping {
             self.outbound.ping(node);
         }
-        for (group, _) in effects.snapshots_wanted {
-            self.outbound.snapshot_wanted(group);
+        // In this order: the next one may be wanted in the turn that gives one up.
+        for group in effects.snapshots_over {
+            self.outbound.snapshot_over(group);
+        }
+        for (group, to) in effects.snapshots_wanted {
+            self.outbound.snapshot_wanted(group, to);
         }
         for (group, reason) in effects.faults {
             self.replicas.failed(group, reason);
@@ -153,27 +168,43 @@ impl HostShell {
                 }
                 Err(Error::LogBusy(_)) => break,
                 Err(Error::LogFull(why)) => {
-                    tracing::warn!(why, "the log is full: writes wait until it has been truncated");
+                    if !self.replicas.log_stalled() {
+                        tracing::warn!(
+                            why,
+                            "the log is full: writes wait until it has been truncated"
+                        );
+                    }
                     self.truncate_first();
                     break;
                 }
                 Err(error) => {
                     self.stalled.clear();
-                    (self.fatal)(error.to_string());
+                    self.on_failure()(&error);
                 }
             }
         }
         self.replicas.set_log_stalled(!self.stalled.is_empty());
     }
 
-    fn append(&self, turn: u64, records: &[Record]) -> stator_storage::Result<()> {
-        let (mailbox, fatal) = (self.mailbox.clone(), self.fatal.clone());
-        self.log.append(records, move |result| match result {
-            Ok(()) => {
+    fn append(&self, turn: Option<u64>, records: &[Record]) -> stator_storage::Result<()> {
+        let (mailbox, failed) = (self.mailbox.clone(), self.on_failure());
+        self.log.append(records, move |result| match (result, turn) {
+            (Ok(()), Some(turn)) => {
                 mailbox.push(Event::Persisted { turn });
             }
-            Err(error) => fatal(error.to_string()),
+            // What is behind it will tell of the whole turn.
+            (Ok(()), None) => {}
+            (Err(error), _) => failed(&error),
         })
+    }
+
+    /// What is to be done when the log has failed, on whatever thread that is found.
+    fn on_failure(&self) -> impl Fn(&Error) + Send + 'static {
+        let (mailbox, fatal) = (self.mailbox.clone(), self.fatal.clone());
+        move |error| {
+            fatal(error.to_string());
+            mailbox.close();
+        }
     }
 
     /// Truncations go ahead of what waits: they speak of what is long synced, and are what makes room.
@@ -185,10 +216,10 @@ impl HostShell {
         if truncations.is_empty() {
             return;
         }
-        let fatal = self.fatal.clone();
+        let failed = self.on_failure();
         let appended = self.log.append(&truncations, move |result| {
             if let Err(error) = result {
-                fatal(error.to_string());
+                failed(&error);
             }
         });
         if appended.is_ok() {
@@ -208,3 +239,27 @@ impl HostShell {
         );
     }
 }
+
+/// Records in pieces that the log takes, in order. A crash between two of them leaves the records up to some place, as one in
+/// the midst of a write does.
+fn in_pieces(records: Vec<Record>, bytes_max: u64) -> Vec<Vec<Record>> {
+    if LogCore::weight(&records) <= bytes_max {
+        return vec![records];
+    }
+    let (mut pieces, mut piece, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for record in records {
+        let weight = LogCore::weight(std::slice::from_ref(&record));
+        if bytes + weight > bytes_max && !piece.is_empty() {
+            pieces.push(std::mem::take(&mut piece));
+            bytes = 0;
+        }
+        bytes += weight;
+        piece.push(record);
+    }
+    pieces.push(piece);
+    pieces
+}
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;

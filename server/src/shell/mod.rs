@@ -10,11 +10,28 @@ pub(crate) mod apply;
 pub(crate) mod flush;
 pub(crate) mod host;
 
+use std::sync::Arc;
+
 use stator_consensus::{Answer, Event};
 use stator_storage::partition::{PartitionEvaluator, PartitionOutcome};
 use tokio::sync::oneshot;
 
 use crate::mailbox::Mailbox;
+
+/// Told why the node cannot go on.
+pub(crate) type Fatal = Arc<dyn Fn(String) + Send + Sync>;
+
+/// A thread that ends by a panic takes the node with it: nobody would do its work.
+pub(crate) struct FatalOnPanic(pub(crate) Fatal);
+
+impl Drop for FatalOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = std::thread::current().name().unwrap_or("a thread").to_owned();
+            (self.0)(format!("{name} panicked"));
+        }
+    }
+}
 
 /// Whom a host answers.
 pub(crate) type Token = oneshot::Sender<Answer<PartitionOutcome>>;

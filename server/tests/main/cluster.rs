@@ -109,6 +109,13 @@ impl Cluster {
 
     /// Makes a table with the key `id`, and waits until every node knows it.
     pub(crate) async fn create_table(&self, name: &str) {
+        let running = |number: &usize| self.nodes[*number].is_some();
+        let running: Vec<usize> = (0..self.nodes.len()).filter(running).collect();
+        self.create_table_on(name, &running).await;
+    }
+
+    /// The same, by way of these nodes alone.
+    pub(crate) async fn create_table_on(&self, name: &str, nodes: &[usize]) {
         let id = KeyAttribute { name: "id".into(), key_type: KeyType::S };
         let request = CreateTable {
             table_name: name.into(),
@@ -116,11 +123,11 @@ impl Cluster {
             partitions: None,
             deletion_protection: false,
         };
-        call(&self.any(), request).await.expect("created");
+        call(&self.node(nodes[0]), request).await.expect("created");
         let deadline = Instant::now() + PATIENCE;
-        for node in self.nodes.iter().flatten() {
+        for node in nodes.iter().map(|number| self.node(*number)) {
             loop {
-                let described = call(node, DescribeTable { table_name: name.into() }).await;
+                let described = call(&node, DescribeTable { table_name: name.into() }).await;
                 match described {
                     Ok(Answer::DescribeTable(answer))
                         if answer.table.status == TableStatus::Active =>
@@ -155,10 +162,11 @@ impl Cluster {
                 return first;
             }
             if Instant::now() >= deadline {
-                for node in self.nodes.iter().flatten() {
-                    println!("node {} is not ready for: {:?}", node.id(), node.unready());
-                }
-                panic!("the replicas do not come to hold the same: {all:#?}");
+                let unready: Vec<_> =
+                    self.nodes.iter().flatten().map(|node| node.unready()).collect();
+                panic!(
+                    "the replicas do not come to hold the same: {all:#?}; not ready: {unready:?}"
+                );
             }
             sleep(Duration::from_millis(50)).await;
         }

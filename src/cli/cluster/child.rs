@@ -84,7 +84,7 @@ impl Child {
 
     /// Waits until it ends.
     pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
-        // Not the process's own `wait`, which would close the pipe that it holds from us.
+        // This closes a process's standard input if it is still in here; ours was taken out at the start.
         self.process.wait().await
     }
 

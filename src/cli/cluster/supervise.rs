@@ -21,9 +21,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(120);
 const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 /// Between a node's death and its next start, at first and at most.
 const PAUSE: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A node that ran for so long has recovered from whatever killed it before.
-const STEADY: Duration = Duration::from_secs(30);
+const STEADY: Duration = Duration::from_secs(10);
 
 /// What `--json` prints when all nodes are ready. All lists have the nodes' order.
 #[derive(Serialize)]
@@ -221,7 +221,8 @@ impl Shared {
                 endpoints: &record.endpoints,
                 admin: &record.admin,
                 pids: &record.pids,
-                dir: &self.plan.dir,
+                // Whoever reads it may be in another directory.
+                dir: &std::path::absolute(&self.plan.dir).unwrap_or(self.plan.dir.clone()),
             };
             // Texts and numbers always have a JSON form; a directory whose name is no text has none.
             return say(serde_json::to_string(&line).unwrap_or_default());

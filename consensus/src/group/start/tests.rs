@@ -61,7 +61,21 @@ fn what_the_log_does_not_have_is_refused() {
     let says = |recovered| start(&recovered).err().expect("no accident");
     assert!(says(recovered(10, &[6], (12, 6))).contains("entry 12 of term 6"));
     assert!(says(recovered(10, &[6, 6], (12, 7))).contains("entry 12 of term 7"));
-    assert!(says(recovered(10, &[6, 6], (8, 5))).contains("behind entry 10"));
+}
+
+#[test]
+fn a_log_that_begins_behind_what_is_applied_is_that_of_a_replica_without_data() {
+    let (node, committed) = start(&recovered(10, &[6, 6], (8, 5))).expect("it keeps its votes");
+    assert_eq!((node.raft.raft_log.last_index(), committed), (12, 10));
+}
+
+#[test]
+fn a_commit_before_the_mark_is_raised() {
+    // The crash came between the reset and the hard state behind it.
+    for applied in [(10, 5), (0, 0)] {
+        let (_, committed) = start(&recovered(7, &[], applied)).expect("ordinary");
+        assert_eq!(committed, 10);
+    }
 }
 
 #[test]

@@ -204,3 +204,32 @@ fn readers_see_what_is_applied_and_nothing_else() {
     assert_eq!(read(&leader, "a"), Some(item("a", 1, 2)));
     assert_eq!(read(&leader, "b"), None);
 }
+
+#[test]
+fn reads_open_again_where_they_were_suspended_and_not_before() {
+    let leader = busy_leader();
+    let engine = Arc::<MemoryEngine>::default();
+    let mut applier = found(&engine, &spec());
+    let data = applier.data_generation();
+    engine.flush().unwrap();
+    for entry in &leader.log {
+        applier.apply(std::slice::from_ref(entry)).unwrap();
+    }
+    let noted = data.note().unwrap();
+
+    // Nothing is lost: nothing has to be applied for it to go on.
+    applier.suspend_reads();
+    assert_eq!(data.note(), None);
+    applier.resume_reads().unwrap();
+    assert!(data.note().is_some() && !data.holds(noted));
+
+    // What is lost has been read: what is there before it is applied again is not to be.
+    applier.suspend_reads();
+    assert_eq!(engine.crash(leader.log.len() as u64), leader.log.len());
+    applier.resume_reads().unwrap();
+    for entry in &leader.log {
+        assert_eq!(data.note(), None, "before entry {}", entry.index);
+        applier.apply(std::slice::from_ref(entry)).unwrap();
+    }
+    assert!(data.note().is_some());
+}

@@ -1,0 +1,38 @@
+use stator_consensus::ReplicaId;
+
+use super::*;
+
+fn members(nodes: &[u64]) -> Vec<Member> {
+    (1..)
+        .zip(nodes)
+        .map(|(replica, node)| Member { replica: ReplicaId(replica), node: NodeId(*node) })
+        .collect()
+}
+
+fn tried(leader: Option<u64>, nodes: &[u64], may: impl Fn(NodeId) -> bool) -> Vec<Option<u64>> {
+    let mut choice = Choice::default();
+    let mut next = || choice.next(leader.map(NodeId), &members(nodes), &may).map(|node| node.0);
+    (0..6).map(|_| next()).collect()
+}
+
+#[test]
+fn a_leader_that_does_not_serve_is_not_all_that_is_tried() {
+    let order = tried(Some(2), &[1, 2, 3], |_| true);
+    assert_eq!(order, [2, 1, 2, 3, 2, 1].map(Some));
+}
+
+#[test]
+fn a_node_without_a_replica_never_tries_itself_though_others_name_it() {
+    let mut choice = Choice { named: Some(NodeId(1)), ..Choice::default() };
+    let next = choice.next(Some(NodeId(1)), &members(&[1, 2, 3]), |node| node != NodeId(1));
+    assert_eq!(next, Some(NodeId(2)));
+    assert_eq!(tried(Some(1), &[1, 2, 3], |node| node.0 != 1), [2, 3, 2, 3, 2, 3].map(Some));
+}
+
+#[test]
+fn who_is_alone_is_tried_again() {
+    assert_eq!(tried(Some(1), &[1], |_| true), [Some(1); 6]);
+    assert_eq!(tried(None, &[1, 2], |node| node.0 == 2), [Some(2); 6]);
+    assert_eq!(tried(None, &[1], |_| false), [None; 6]);
+    assert_eq!(tried(None, &[], |_| true), [None; 6]);
+}

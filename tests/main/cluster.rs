@@ -1,0 +1,228 @@
+//! `stator cluster`: real processes, killed as the world kills them.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Database, Running, directory, eventually, finish, program, runs, signal};
+
+fn cluster(dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = program(dir);
+    command.args(["cluster", "--json"]).args(arguments);
+    command
+}
+
+/// A cluster that runs.
+struct Cluster {
+    supervisor: Running,
+    database: Database,
+    dir: TempDir,
+}
+
+impl Cluster {
+    #[track_caller]
+    fn start(arguments: &[&str]) -> Self {
+        Self::start_in(directory(), arguments)
+    }
+
+    #[track_caller]
+    fn start_in(dir: TempDir, arguments: &[&str]) -> Self {
+        let whole = [&["--base-port", "0"], arguments].concat();
+        let supervisor = Running::start(cluster(dir.path(), &whole));
+        let endpoints = texts(&supervisor.ready["endpoints"]).join(",");
+        Self { supervisor, database: Database::at(endpoints), dir }
+    }
+
+    fn pids(&self) -> Vec<u64> {
+        numbers(&self.supervisor.ready["pids"])
+    }
+
+    fn data(&self) -> PathBuf {
+        self.supervisor.ready["dir"].as_str().expect("a directory").into()
+    }
+
+    /// The record, as programs read it.
+    fn record(&self) -> Value {
+        let text = fs::read(self.data().join("cluster.json")).expect("the record is there");
+        serde_json::from_slice(&text).expect("and whole")
+    }
+
+    fn create_table(&self) {
+        self.database.run(&["table", "create", "music", "--key", "artist:S", "--wait"]).ok();
+    }
+
+    /// Puts an item, again if its fate is not known: it is the same one.
+    fn put(&self, artist: &str) {
+        let item = json!({ "artist": artist, "n": 1 }).to_string();
+        let mut last = None;
+        let put = eventually(|| {
+            let ended = self.database.run(&["item", "put", "music", "--item", &item]);
+            let done = ended.code == Some(0);
+            last = Some(ended);
+            done
+        });
+        assert!(put, "{last:?}");
+    }
+
+    fn count(&self) -> Value {
+        self.database.run(&["scan", "music", "--count"]).json()["count"].clone()
+    }
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    let list = list.as_array().expect("a list");
+    list.iter().map(|text| text.as_str().expect("texts").to_owned()).collect()
+}
+
+fn numbers(list: &Value) -> Vec<u64> {
+    list.as_array().expect("a list").iter().map(|n| n.as_u64().expect("numbers")).collect()
+}
+
+#[test]
+fn a_node_that_is_killed_comes_back_and_the_cluster_answers_meanwhile() {
+    let cluster = Cluster::start(&[]);
+    let ready = &cluster.supervisor.ready;
+    assert_eq!(ready["ready"], json!(true));
+    assert_eq!(texts(&ready["endpoints"]).len(), 3);
+    assert_eq!(texts(&ready["admin"]).len(), 3);
+    cluster.create_table();
+    for n in 0..10 {
+        cluster.put(&format!("before {n}"));
+    }
+    let pids = cluster.pids();
+    signal(pids[0], Signal::KILL);
+    for n in 0..10 {
+        cluster.put(&format!("after {n}"));
+    }
+    let mut now = Vec::new();
+    assert!(eventually(|| {
+        now = cluster.record()["pids"].as_array().cloned().expect("a list");
+        now[0].as_u64().is_some_and(|pid| pid != pids[0])
+    }));
+    assert_eq!(now[1..], [json!(pids[1]), json!(pids[2])]);
+    let alive = || {
+        let told = cluster.database.run(&["status", "--output", "json"]).json();
+        let nodes = told["nodes"].as_array().expect("nodes");
+        assert_eq!(nodes.len(), 3);
+        nodes.iter().all(|node| node["liveness"] == json!("alive") && node["replicas"] == json!(5))
+    };
+    assert!(eventually(alive));
+    assert_eq!(cluster.count(), json!(20));
+    // The one that came back serves again, with the second of them gone.
+    signal(pids[1], Signal::KILL);
+    cluster.put("at the end");
+    assert_eq!(cluster.count(), json!(21));
+}
+
+#[test]
+fn a_cluster_that_was_stopped_goes_on_where_it_was() {
+    let first = Cluster::start(&["--dir", "data", "--nodes", "3"]);
+    first.create_table();
+    for n in 0..10 {
+        first.put(&format!("{n}"));
+    }
+    let pids = first.pids();
+    let Cluster { supervisor, dir, database } = first;
+    let endpoints = supervisor.ready["endpoints"].clone();
+    let (code, said) = supervisor.terminate();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("at once"), "{said}");
+    assert!(!pids.iter().any(|pid| runs(*pid)));
+    database.run(&["table", "list"]).refused(3);
+
+    // What disagrees with the directory is refused by name.
+    for (arguments, parts) in [
+        (["--nodes", "5"], ["--nodes 5", "3"]),
+        (["--engine", "sled"], ["--engine sled", "fjall"]),
+        (["--base-port", "7000"], ["--base-port 7000", "made with"]),
+    ] {
+        let whole = [&["--dir", "data"], &arguments[..]].concat();
+        let told = finish(self::cluster(dir.path(), &whole), "").refused(2);
+        assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+    }
+
+    let again = Cluster::start_in(dir, &["--dir", "data"]);
+    assert_eq!(again.supervisor.ready["endpoints"], endpoints);
+    assert_eq!(again.count(), json!(10));
+    let other = finish(self::cluster(again.dir.path(), &["--dir", "data"]), "").refused(1);
+    let supervisor = format!("process {}", again.supervisor.pid());
+    assert!(other.contains("--dir") && other.contains(&supervisor), "{other}");
+}
+
+#[test]
+fn no_node_outlives_a_supervisor_that_is_killed() {
+    let mut cluster = Cluster::start(&[]);
+    let pids = cluster.pids();
+    assert!(pids.iter().all(|pid| runs(*pid)));
+    cluster.supervisor.kill();
+    assert!(eventually(|| !pids.iter().any(|pid| runs(*pid))));
+    // And the directory can be used again.
+    let again = Cluster::start_in(cluster.dir, &[]);
+    again.create_table();
+}
+
+#[test]
+fn a_temporary_cluster_leaves_nothing() {
+    let cluster = Cluster::start(&["--temp", "--nodes", "1", "--engine", "sled"]);
+    cluster.create_table();
+    cluster.put("a");
+    let (data, pids) = (cluster.data(), cluster.pids());
+    assert!(data.join("node-1").is_dir());
+    let (code, said) = cluster.supervisor.terminate();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!data.exists());
+    assert!(!pids.iter().any(|pid| runs(*pid)));
+}
+
+#[test]
+fn a_node_is_left_dead_if_so_asked() {
+    let cluster = Cluster::start(&["--no-restart"]);
+    cluster.create_table();
+    let pids = cluster.pids();
+    signal(pids[2], Signal::KILL);
+    assert!(eventually(|| cluster.record()["pids"][2].is_null()));
+    cluster.put("a");
+    assert_eq!(cluster.record()["pids"], json!([pids[0], pids[1], null]));
+    let (code, said) = cluster.supervisor.terminate();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("node 3") && said.contains("signal: 9"), "{said}");
+}
+
+#[test]
+fn a_cluster_refuses_what_it_cannot_do_and_says_why() {
+    let dir = directory();
+    let refused =
+        |arguments: &[&str], code: i32| finish(cluster(dir.path(), arguments), "").refused(code);
+    for (arguments, parts) in [
+        (["--engine", "memory"], ["--engine", "fjall or sled"]),
+        (["--memory", "1MiB"], ["memory = 1MiB", "128MiB"]),
+        (["--nodes", "0"], ["--nodes", "0"]),
+        (["--base-port", "65530"], ["--base-port 65530", "65535"]),
+    ] {
+        let told = refused(&arguments, 2);
+        assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+    }
+    assert!(!dir.path().join("stator-data").exists(), "nothing was touched");
+
+    fs::create_dir(dir.path().join("mine")).expect("made");
+    fs::write(dir.path().join("mine/letter.txt"), "mine").expect("written");
+    let told = refused(&["--dir", "mine"], 1);
+    assert!(told.contains("--dir mine") && told.contains("letter.txt"), "{told}");
+    assert_eq!(fs::read_dir(dir.path().join("mine")).expect("read").count(), 1);
+    fs::create_dir(dir.path().join("alone")).expect("made");
+    fs::write(dir.path().join("alone/node.toml"), "").expect("written");
+    let told = refused(&["--dir", "alone"], 1);
+    assert!(told.contains("stator serve"), "{told}");
+
+    // The second node's port is another's: all of them end, and the one that could not is named.
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let base = (port - 10).to_string();
+    let told = refused(&["--dir", "new", "--base-port", &base], 1);
+    assert!(told.contains("node 2") && told.contains(&format!("127.0.0.1:{port}")), "{told}");
+}

@@ -1,0 +1,15 @@
+//! The whole of it, end to end: the database in the process, and the program as its users run it.
+//!
+//! Programs run with free ports and directories of their own, everything waits for a sign and for a bounded time, and only
+//! processes that a test started are ended.
+
+// Not yet part of the ordinary run: not all of it has been seen to pass.
+#[cfg(feature = "api-suite")]
+mod api;
+#[cfg(feature = "cli")]
+mod cli;
+#[cfg(feature = "cli")]
+mod cluster;
+mod embedded;
+#[cfg(feature = "cli")]
+mod support;
