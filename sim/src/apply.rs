@@ -122,6 +122,7 @@ impl World {
         process.restoring = false;
         let access = process.log.access.clone();
         let mut failure = None;
+        let mut fails_again = false;
         for (group, replica) in &mut process.replicas {
             let is_installing =
                 process.installing.as_ref().is_some_and(|installing| installing.group == *group);
@@ -130,11 +131,15 @@ impl World {
                 continue;
             }
             let restored = install_lost(&access, &state.snapshots, *group, replica)
-                .and_then(|()| replay(&access, *group, replica).map_err(|error| error.to_string()));
+                .and_then(|()| replay(&access, *group, replica).map_err(Restoring::from));
             match restored {
                 Ok(()) => replica.view.data_restored(),
-                Err(error) => failure = Some((*group, error)),
+                Err(Restoring::EngineFailed) => fails_again = true,
+                Err(Restoring::Impossible(error)) => failure = Some((*group, error)),
             }
+        }
+        if fails_again {
+            self.reopen(node);
         }
         if let Some((group, error)) = failure {
             self.fail(format!("node {node} cannot replay group {}: {error}", group.0));
@@ -224,14 +229,28 @@ fn install_lost(
     disk: &CrashDisk,
     group: GroupId,
     replica: &mut Replica,
-) -> Result<(), String> {
-    let applied = replica.applier.mark().map_err(|error| error.to_string())?;
+) -> Result<(), Restoring> {
+    let applied = replica.applier.mark()?;
     let mark = access.core().mark(group).unwrap_or_default();
     // A log that has just been reset to a snapshot which is not being installed yet is no loss.
     if applied.index < mark.index && mark.index <= replica.applied {
-        install_again(disk, &mut replica.applier, group, (mark.index, mark.term))?;
+        let mark = (mark.index, mark.term);
+        install_again(disk, &mut replica.applier, group, mark)?;
     }
     Ok(())
+}
+
+/// Why a replica is not restored.
+enum Restoring {
+    /// The engine failed once more.
+    EngineFailed,
+    Impossible(String),
+}
+
+impl From<Error> for Restoring {
+    fn from(error: Error) -> Self {
+        if is_engines(&error) { Self::EngineFailed } else { Self::Impossible(error.to_string()) }
+    }
 }
 
 /// Applies from what the engine holds to what it held.

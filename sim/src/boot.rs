@@ -271,7 +271,8 @@ fn begin_replica(
         if planted(Mutation::InstallNotRedone) {
             take_for_installed(engine.as_ref(), snapshots, group, mark)?;
         } else if !is_lost {
-            install_again(snapshots, &mut applier, group, mark)?;
+            let installed = install_again(snapshots, &mut applier, group, mark);
+            installed.map_err(|error| error.to_string())?;
         }
         installed = Some(!is_lost);
         record = read_record(engine, group)?;

@@ -9,18 +9,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 
-use stator_consensus::{Event, GroupId, Refusal};
+use stator_consensus::{GroupId, Refusal};
 use stator_model::EncodedItem;
 use stator_storage::partition::{PartitionOutcome, PartitionRequest};
 
 use crate::history::{Input, ItemHistory};
 use crate::invariants::{Holds, Invariants};
-use crate::items::{ItemName, NODES, content_of, groups, id_of, node_at, output_of};
-use crate::node::{Reading, Token};
+use crate::items::{ItemName, groups, id_of};
 use crate::plan::Plan;
 use crate::rng::Rng;
-use crate::time::{MS, Ns, SECOND};
-use crate::world::{Action, Phase, World};
+use crate::time::{MS, Ns};
 
 /// Calls of an item before a fresh one takes its place.
 const CALLS_MAX: usize = 500;
@@ -37,26 +35,28 @@ pub(crate) enum Reply {
 
 /// All callers, and what they asked.
 pub(crate) struct Callers {
-    rng: Rng,
+    pub(crate) rng: Rng,
     /// Where items are taken from: the contended places first.
     places: Vec<Place>,
     contended: usize,
     large_per_mille: u64,
-    items: Vec<Known>,
-    callers: Vec<Option<u64>>,
-    calls: BTreeMap<u64, Call>,
+    pub(crate) items: Vec<Known>,
+    pub(crate) callers: Vec<Option<u64>>,
+    pub(crate) calls: BTreeMap<u64, Call>,
     /// Which call an attempt is of; only a call's newest attempt counts.
-    attempts: BTreeMap<u64, u64>,
+    pub(crate) attempts: BTreeMap<u64, u64>,
     next: u64,
     /// Orders the events of all histories.
     moment: u64,
     /// Who is taken for a group's leader.
-    leaders: BTreeMap<GroupId, usize>,
+    pub(crate) leaders: BTreeMap<GroupId, usize>,
     /// What is left to do in the end; `None` before.
-    last: Option<VecDeque<(usize, Input)>>,
+    pub(crate) last: Option<VecDeque<(usize, Input)>>,
     finished: u64,
+    /// The item that most callers want, and until when.
+    focus: Option<(usize, Ns)>,
     /// How long callers think between two calls; changes now and then.
-    think: Ns,
+    pub(crate) think: Ns,
 }
 
 struct Place {
@@ -66,8 +66,8 @@ struct Place {
 }
 
 /// An item that there is or was.
-struct Known {
-    name: ItemName,
+pub(crate) struct Known {
+    pub(crate) name: ItemName,
     history: ItemHistory,
     uncertain: usize,
     /// What callers take for its last write.
@@ -75,21 +75,21 @@ struct Known {
 }
 
 /// A call under way.
-struct Call {
-    caller: usize,
-    group: GroupId,
-    parts: Vec<Part>,
-    request: Option<PartitionRequest>,
-    until: Ns,
-    attempt: u64,
+pub(crate) struct Call {
+    pub(crate) caller: usize,
+    pub(crate) group: GroupId,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) request: Option<PartitionRequest>,
+    pub(crate) until: Ns,
+    pub(crate) attempt: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Part {
-    item: usize,
-    input: Input,
+pub(crate) struct Part {
+    pub(crate) item: usize,
+    pub(crate) input: Input,
     /// Its number in the item's history.
-    number: usize,
+    pub(crate) number: usize,
 }
 
 impl Callers {
@@ -108,6 +108,7 @@ impl Callers {
             leaders: BTreeMap::new(),
             last: None,
             finished: 0,
+            focus: None,
             think: 20 * MS,
         };
         for place in 0..plan.contended + plan.spread {
@@ -129,7 +130,7 @@ impl Callers {
         self.items.len() - 1
     }
 
-    fn id(&mut self) -> u64 {
+    pub(crate) fn id(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
@@ -152,7 +153,22 @@ impl Callers {
         item
     }
 
-    fn draw_item(&mut self) -> usize {
+    /// Has callers turn to the item of an attempt until then; not if its caller waits no longer than that.
+    pub(crate) fn focus(&mut self, attempt: u64, until: Ns) -> bool {
+        let call = self.attempts.get(&attempt).and_then(|call| self.calls.get(call));
+        let Some(call) = call.filter(|call| call.until > until + 50 * MS) else { return false };
+        self.focus = Some((call.parts[0].item, until));
+        true
+    }
+
+    fn draw_item(&mut self, now: Ns) -> usize {
+        if let Some((item, until)) = self.focus
+            && now < until
+            && self.items[item].uncertain < UNCERTAIN_MAX
+            && self.rng.chance(500)
+        {
+            return item;
+        }
         let is_contended = self.rng.chance(500);
         let place = if is_contended {
             self.rng.index(self.contended)
@@ -181,14 +197,14 @@ impl Callers {
     }
 
     /// What the next call asks: of one item, or, in a batch, of several in one partition.
-    fn draw_parts(&mut self) -> Vec<(usize, Input)> {
-        let first = self.draw_item();
+    pub(crate) fn draw_parts(&mut self, now: Ns) -> Vec<(usize, Input)> {
+        let first = self.draw_item(now);
         let input = self.draw_input(first);
         let mut parts = vec![(first, input)];
         if matches!(input, Input::Put { .. }) && self.rng.chance(300) {
             let group = self.items[first].name.group;
             for _ in 0..6 {
-                let item = self.draw_item();
+                let item = self.draw_item(now);
                 let is_new = parts.iter().all(|(other, _)| *other != item);
                 if is_new && self.items[item].name.group == group {
                     let id = self.id();
@@ -212,7 +228,7 @@ impl Callers {
     }
 
     /// Begins a call, and gives its number.
-    fn begin(&mut self, caller: usize, parts: &[(usize, Input)], until: Ns) -> u64 {
+    pub(crate) fn begin(&mut self, caller: usize, parts: &[(usize, Input)], until: Ns) -> u64 {
         let call = self.id();
         let group = self.items[parts[0].0].name.group;
         let mut writes = Vec::new();
@@ -236,15 +252,15 @@ impl Callers {
     }
 
     /// Ends a call: with its answers, with certainty that nothing came of it, or without any certainty.
-    fn end(&mut self, call: u64, end: End<'_>) -> Holds {
-        let Some(ended) = self.calls.remove(&call) else { return Ok(()) };
+    pub(crate) fn end(&mut self, call: u64, end: &End<'_>) {
+        let Some(ended) = self.calls.remove(&call) else { return };
         self.attempts.remove(&ended.attempt);
         self.callers[ended.caller] = None;
         self.finished += 1;
         for (at, part) in ended.parts.iter().enumerate() {
             let moment = self.moment();
             let known = &mut self.items[part.item];
-            match (&end, part.input) {
+            match (end, part.input) {
                 (End::Answered(outputs), _) => {
                     let output = outputs[at];
                     known.history.answer(part.number, moment, output);
@@ -256,7 +272,6 @@ impl Callers {
                 (End::Unknown, _) => known.uncertain += 1,
             }
         }
-        Ok(())
     }
 
     /// What a caller is told of its writes is true of what is committed.
@@ -337,14 +352,13 @@ impl Callers {
 }
 
 /// How a call ends.
-#[derive(Clone, Copy)]
-enum End<'a> {
+pub(crate) enum End<'a> {
     Answered(&'a [crate::history::Output]),
     Nothing,
     Unknown,
 }
 
-fn each(outcome: &PartitionOutcome) -> &[stator_storage::partition::WriteOutcome] {
+pub(crate) fn each(outcome: &PartitionOutcome) -> &[stator_storage::partition::WriteOutcome] {
     match outcome {
         PartitionOutcome::Write(one) => std::slice::from_ref(one),
         PartitionOutcome::Writes(many) => many,
@@ -361,180 +375,5 @@ fn last_after(input: Input, output: crate::history::Output, before: Option<u64>)
             Input::Delete { .. } | Input::DeleteIf { .. } => None,
             Input::Get | Input::Add { .. } => before,
         },
-    }
-}
-
-impl World {
-    /// A caller begins its next call.
-    pub(crate) fn caller_acts(&mut self, caller: usize) {
-        if self.callers.callers[caller].is_some() {
-            return;
-        }
-        if let Phase::Safety = self.phase
-            && let Some((from, to)) = self.plan.quiet
-            && (from..to).contains(&self.now)
-        {
-            return self.queue.push(to + caller as Ns, Action::Caller { caller });
-        }
-        let (parts, patience) = match &mut self.callers.last {
-            None => {
-                let patience = self.callers.rng.between(200 * MS, 5 * SECOND);
-                (self.callers.draw_parts(), patience)
-            }
-            Some(last) => match last.pop_front() {
-                Some(part) => (vec![part], 1000 * SECOND),
-                None => return,
-            },
-        };
-        let until = self.now + patience;
-        let call = self.callers.begin(caller, &parts, until);
-        self.trace.note(self.now, format_args!("caller {caller} begins {call}: {parts:?}"));
-        self.queue.push(until, Action::Impatience { caller, call });
-        self.attempt(call);
-    }
-
-    /// Sends a call to whom its caller takes for the leader.
-    fn attempt(&mut self, call: u64) {
-        let attempt = self.callers.id();
-        let Some(of) = self.callers.calls.get_mut(&call) else { return };
-        self.callers.attempts.remove(&of.attempt);
-        of.attempt = attempt;
-        let group = of.group;
-        self.callers.attempts.insert(attempt, call);
-        let node = match self.callers.leaders.get(&group) {
-            Some(node) => *node,
-            None => self.callers.rng.index(NODES),
-        };
-        let perfect = self.phase == Phase::Liveness;
-        if let Some(at) = self.network.towards_caller(self.now, perfect) {
-            self.queue.push(at, Action::Request { node, attempt });
-        }
-        // Without any answer a read is sent elsewhere; a write may be under way.
-        let is_read = self.callers.calls.get(&call).is_some_and(|call| call.request.is_none());
-        if is_read {
-            self.callers.leaders.remove(&group);
-        }
-    }
-
-    /// A request arrives at a node.
-    pub(crate) fn request_arrives(&mut self, node: usize, attempt: u64) {
-        let Some(call) = self.callers.attempts.get(&attempt) else { return };
-        let Some(call) = self.callers.calls.get(call) else { return };
-        let left = call.until.saturating_sub(self.now);
-        let deadline_ns = self.nodes[node].clock.monotonic_ns(self.now) + left;
-        let group = call.group;
-        match call.request.clone() {
-            Some(request) => {
-                let token = Token::Write(attempt);
-                self.tell(node, Event::Submit { group, request, deadline_ns, token });
-            }
-            None => {
-                let reading = Reading {
-                    attempt,
-                    group,
-                    key: self.callers.items[call.parts[0].item].name.key.clone(),
-                    deadline_ns,
-                    tries: 0,
-                    noted: None,
-                    found: None,
-                };
-                self.begin_read(node, attempt, reading);
-            }
-        }
-    }
-
-    /// A node answers a caller, if the answer gets there.
-    pub(crate) fn reply(&mut self, attempt: u64, reply: Reply) {
-        let perfect = self.phase == Phase::Liveness;
-        if let Some(at) = self.network.towards_caller(self.now, perfect) {
-            self.queue.push(at, Action::Reply { attempt, reply: Box::new(reply) });
-        }
-    }
-
-    /// A caller is answered.
-    pub(crate) fn reply_arrives(&mut self, attempt: u64, reply: &Reply) {
-        let Some(call) = self.callers.attempts.get(&attempt).copied() else { return };
-        let Some(of) = self.callers.calls.get(&call) else { return };
-        let (caller, group) = (of.caller, of.group);
-        self.trace.note(self.now, format_args!("caller {caller} hears of {call}: {reply:?}"));
-        let outputs = match reply {
-            Reply::Refused(Refusal::Uncertain) => {
-                return self.finish(caller, call, End::Unknown);
-            }
-            Reply::Refused(refusal) => return self.go_elsewhere(call, group, refusal),
-            Reply::Found(found) => {
-                content_of(found.as_ref()).map(|content| vec![crate::history::Output::Now(content)])
-            }
-            Reply::Outcome(outcome) => {
-                let outputs = of.parts.iter().zip(each(outcome));
-                outputs.map(|(part, outcome)| output_of(part.input, outcome)).collect()
-            }
-        };
-        match outputs {
-            Ok(outputs) => {
-                let failed = outputs
-                    .iter()
-                    .filter(|output| matches!(output, crate::history::Output::Failed(_)));
-                self.reached.add("conditions failed", failed.count() as u64);
-                self.finish(caller, call, End::Answered(&outputs));
-            }
-            Err(what) => self.fail(format!("call {call}: {what}")),
-        }
-    }
-
-    /// Surely nothing was done: the call is sent again.
-    fn go_elsewhere(&mut self, call: u64, group: GroupId, refusal: &Refusal) {
-        match refusal {
-            Refusal::NotLeader(Some(leader)) => {
-                self.reached.one("redirects");
-                self.callers.leaders.insert(group, node_at(*leader));
-            }
-            Refusal::Throttled => {}
-            _ => {
-                let elsewhere = self.callers.rng.index(NODES);
-                self.callers.leaders.insert(group, elsewhere);
-            }
-        }
-        let pause = self.callers.rng.between(MS, 60 * MS);
-        let Some(of) = self.callers.calls.get(&call) else { return };
-        let caller = of.caller;
-        if self.now + pause >= of.until {
-            return self.finish(caller, call, End::Nothing);
-        }
-        // A refused call is nobody's until it is sent again.
-        if let Some(of) = self.callers.calls.get_mut(&call) {
-            self.callers.attempts.remove(&of.attempt);
-            of.attempt = 0;
-        }
-        self.queue.push(self.now + pause, Action::Again { call });
-    }
-
-    /// A call is sent again.
-    pub(crate) fn again(&mut self, call: u64) {
-        self.attempt(call);
-    }
-
-    /// A caller has waited too long.
-    pub(crate) fn caller_gives_up(&mut self, caller: usize, call: u64) {
-        let Some(of) = self.callers.calls.get(&call) else { return };
-        self.callers.leaders.remove(&of.group);
-        let end = if of.attempt == 0 { End::Nothing } else { End::Unknown };
-        if matches!(end, End::Unknown) && of.request.is_some() {
-            self.reached.one("calls without an answer");
-        }
-        self.finish(caller, call, end);
-    }
-
-    fn finish(&mut self, caller: usize, call: u64, end: End<'_>) {
-        let holds = self.callers.end(call, end);
-        self.check(holds);
-        if self.callers.rng.chance(20) {
-            self.callers.think = self.callers.rng.pick(&[MS, 20 * MS, 100 * MS, 500 * MS]);
-        }
-        let think = match self.phase {
-            Phase::Safety => self.callers.rng.between(MS / 10, 2 * self.callers.think),
-            Phase::Liveness => MS,
-        };
-        self.queue.push(self.now + think, Action::Caller { caller });
     }
 }

@@ -87,6 +87,10 @@ pub(crate) enum Fault {
         group: GroupId,
         for_ns: Ns,
     },
+    /// A leader's engine fails right after a read has looked at its lease.
+    EngineFailsAtRead {
+        group: GroupId,
+    },
     /// The first-ranked replica is elected while its disk is slow, and loses its power at once.
     Forgotten {
         group: GroupId,
@@ -104,6 +108,10 @@ pub(crate) enum Behind {
     OldLeaderCutOff,
     /// The order to campaign is held back until the transfer has been given up.
     OrderHeldBack,
+    /// The heir applies slowly, and has much left to apply when it is elected.
+    SlowHeir,
+    /// Nothing, but it is to be this heir.
+    To(usize),
 }
 
 impl World {
@@ -126,10 +134,14 @@ impl World {
                 for_ns: rng.between(100 * MS, 3 * SECOND),
             });
         }
-        for _ in 0..rng.between(2, 6) {
+        for _ in 0..rng.between(4, 8) {
             let group = GroupId(rng.between(1, GROUPS));
-            let behind =
-                rng.pick(&[Behind::Nothing, Behind::OldLeaderCutOff, Behind::OrderHeldBack]);
+            let behind = rng.pick(&[
+                Behind::Nothing,
+                Behind::OldLeaderCutOff,
+                Behind::OrderHeldBack,
+                Behind::SlowHeir,
+            ]);
             faults.push(Fault::HandOver { group, behind });
         }
         for _ in 0..rng.between(2, 4) {
@@ -137,12 +149,14 @@ impl World {
         }
         for _ in 0..rng.between(1, 3) {
             let group = GroupId(rng.between(1, GROUPS));
-            let for_ns = rng.between(SECOND, 3 * SECOND);
+            let for_ns = rng.between(1500 * MS, 3500 * MS);
             faults.push(Fault::PauseAtRead { group, for_ns });
+            let group = GroupId(rng.between(1, GROUPS));
+            faults.push(Fault::EngineFailsAtRead { group });
             faults.push(Fault::Forgotten { group: GroupId(rng.between(1, GROUPS)) });
             faults.push(Fault::Echo { group: GroupId(rng.between(1, GROUPS)) });
         }
-        for _ in 0..rng.between(2, 6) {
+        for _ in 0..rng.between(4, 12) {
             faults.push(Fault::Pressure { node: rng.index(NODES) });
         }
         for _ in 0..rng.between(1, 3) {
@@ -214,6 +228,11 @@ impl World {
                     self.nodes[leader].pauses_at_read = Some(for_ns);
                 }
             }
+            Fault::EngineFailsAtRead { group } => {
+                if let Some(leader) = self.leader_of(group) {
+                    self.nodes[leader].engine_fails_at_read = true;
+                }
+            }
             Fault::Forgotten { group } => self.make_forgotten(group),
             Fault::WallClock { node } => {
                 let mut rng = self.rng.fork();
@@ -274,9 +293,15 @@ impl World {
         let Some(leader) = self.leader_of(group) else { return };
         let heir = (leader + 1 + self.rng.index(NODES - 1)) % NODES;
         let to = Some(replica_id(group, heir));
+        if let Behind::SlowHeir = behind {
+            self.nodes[heir].slow_engine_until = self.now + 2 * SECOND;
+            let again = Fault::HandOver { group, behind: Behind::To(heir) };
+            return self.queue.push(self.now + 500 * MS, Action::Fault(again));
+        }
+        let to = if let Behind::To(heir) = behind { Some(replica_id(group, heir)) } else { to };
         self.tell(leader, Event::HandOver { group, to });
         match behind {
-            Behind::Nothing => {}
+            Behind::Nothing | Behind::SlowHeir | Behind::To(_) => {}
             Behind::OldLeaderCutOff => {
                 let links = (0..NODES).filter(|node| *node != leader).map(|node| (node, leader));
                 let state = Link { cut: true, ..Link::SOUND };
@@ -353,6 +378,7 @@ impl World {
             let state = &mut self.nodes[node];
             state.tears = false;
             state.pauses_at_read = None;
+            state.engine_fails_at_read = false;
             state.dies_elected = false;
             state.slow_disk_until = 0;
             state.slow_engine_until = 0;
@@ -371,7 +397,7 @@ fn draw_crash(rng: &mut Rng) -> Fault {
     Fault::Crash {
         node: rng.index(NODES),
         kind: if rng.chance(300) { CrashKind::Kill } else { CrashKind::PowerCut },
-        down: rng.pick(&[5 * MS, 50 * MS, 500 * MS, 3 * SECOND]),
+        down: rng.pick(&[5 * MS, 50 * MS, 500 * MS, 2 * SECOND]),
     }
 }
 
@@ -397,5 +423,5 @@ fn draw_links(rng: &mut Rng) -> Fault {
         1 => Link { slower: rng.pick(&[20 * MS, 200 * MS, SECOND]), ..Link::SOUND },
         _ => Link { cut: true, ..Link::SOUND },
     };
-    Fault::Links { links, state, for_ns: rng.between(100 * MS, 5 * SECOND) }
+    Fault::Links { links, state, for_ns: rng.between(100 * MS, 3 * SECOND) }
 }

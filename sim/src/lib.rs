@@ -20,7 +20,7 @@
 //! # Map
 //! - `world`: the loop. `time`, `rng`, `plan`, `trace`, [`Reached`]: what a run is made of, and what it comes to.
 //! - `node`, `boot`: what a node keeps, how it begins, dies and comes back. `turn`: mailbox, turns, effects.
-//! - `log_driver`, `apply`, `snapshots`, `reads`: the threads of a real node, as events. `network`, `callers`, `faults`: the rest.
+//! - `log_driver`, `apply`, `snapshots`, `reads`: the threads of a real node, as events. `network`, `callers`, `calling`, `faults`: the rest.
 //! - `invariants`: one file each. [`history`]: what callers saw, and the checker.
 //!
 //! # Replay
@@ -35,6 +35,7 @@
 mod apply;
 mod boot;
 mod callers;
+mod calling;
 mod evaluator;
 mod faults;
 pub mod history;

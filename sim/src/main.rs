@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use stator_sim::{Reached, run};
+use stator_sim::{Reached, Sink, run};
 
 fn main() -> ExitCode {
     match Arguments::read(std::env::args().skip(1)) {
@@ -72,7 +72,7 @@ impl Arguments {
     }
 
     fn run_one(&self, seed: u64) -> ExitCode {
-        let print: Box<dyn FnMut(&str)> = Box::new(|line| println!("{line}"));
+        let print: Sink = Box::new(|line| println!("{line}"));
         let outcome = run(seed, self.trace.then_some(print));
         println!("{}", outcome.reached);
         println!("seed {seed}: {} events, hash {:016x}", outcome.events, outcome.hash);
@@ -89,9 +89,11 @@ impl Arguments {
         let begun = Instant::now();
         let mut reached = Reached::default();
         let mut failed = 0;
+        let mut fewest = u64::MAX;
         for seed in self.from..self.from + self.count {
             let outcome = run(seed, None);
             reached.merge(&outcome.reached);
+            fewest = fewest.min(outcome.reached.count("operations"));
             if let Some(failure) = outcome.failure {
                 failed += 1;
                 println!(
@@ -104,7 +106,7 @@ impl Arguments {
         }
         println!("{reached}");
         println!(
-            "{} seeds, {failed} failed, {:.1} s; never reached: {:?}",
+            "{} seeds of {fewest} operations or more, {failed} failed, {:.1} s; never reached: {:?}",
             self.count,
             begun.elapsed().as_secs_f64(),
             reached.missing()

@@ -90,7 +90,7 @@ impl Network {
     }
 
     /// Between a caller and a node: some time, or never.
-    pub(crate) fn towards_caller(&mut self, now: Ns, perfect: bool) -> Option<Ns> {
+    pub(crate) fn pass_caller(&mut self, now: Ns, perfect: bool) -> Option<Ns> {
         if !perfect && self.rng.chance(5) {
             return None;
         }

@@ -56,6 +56,8 @@ pub(crate) struct Node {
     pub(crate) tears: bool,
     /// The process is paused for so long once a read has looked at its lease.
     pub(crate) pauses_at_read: Option<Ns>,
+    /// The engine fails once a read has looked at its lease.
+    pub(crate) engine_fails_at_read: bool,
     /// The power goes as soon as a replica here is elected.
     pub(crate) dies_elected: bool,
     pub(crate) slow_disk_until: Ns,

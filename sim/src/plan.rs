@@ -10,6 +10,8 @@ use crate::time::{MS, Ns, SECOND};
 
 /// How long faults go on.
 pub(crate) const SAFETY_NS: Ns = 60 * SECOND;
+/// Operations of a run at least: the phase of faults is drawn out until there are so many, to twice its length at most.
+pub(crate) const OPERATIONS_MIN: u64 = 1000;
 /// How long after the last fault every partition has to serve, and every item to be read.
 pub(crate) const LIVENESS_NS: Ns = 20 * SECOND;
 /// How long after that replicas have to be equal.
@@ -43,14 +45,15 @@ impl Plan {
             let from = rng.between(10 * SECOND, 45 * SECOND);
             (from, from + rng.between(3 * SECOND, 6 * SECOND))
         });
+        let large_per_mille = rng.pick(&[0, 50, 200]);
         Self {
             config: config(rng),
-            log: log_options(rng),
+            log: log_options(rng, large_per_mille == 0),
             engine_snapshots: rng.chance(500),
-            callers: rng.between(4, 8) as usize,
+            callers: rng.between(5, 8) as usize,
             contended: rng.between(2, 6) as usize,
             spread: rng.between(30, 80) as usize,
-            large_per_mille: rng.pick(&[0, 50, 200]),
+            large_per_mille,
             chunk_bytes: rng.pick(&[500, 2_000, 100_000]),
             quiet,
             flush_every: rng.pick(&[100 * MS, 500 * MS, 2 * SECOND]),
@@ -83,8 +86,11 @@ fn config(rng: &mut Rng) -> Config {
     config
 }
 
-fn log_options(rng: &mut Rng) -> LogOptions {
-    let segment_bytes = rng.pick(&[128 << 10, 256 << 10, 512 << 10]);
+/// Small segments hold small records only.
+fn log_options(rng: &mut Rng, small: bool) -> LogOptions {
+    let sizes =
+        if small { [64 << 10, 64 << 10, 128 << 10] } else { [128 << 10, 256 << 10, 512 << 10] };
+    let segment_bytes = rng.pick(&sizes);
     LogOptions {
         segment_bytes,
         budget_bytes: 8 * segment_bytes,

@@ -10,6 +10,7 @@ use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition;
 
 use crate::callers::Reply;
+use crate::faults::Fault;
 use crate::node::{NotedBefore, Reading, Token};
 use crate::time::{MS, Ns, US};
 use crate::world::{Step, World};
@@ -67,11 +68,23 @@ impl World {
         };
         reading.noted = Some(NotedBefore { leased, unleased, data });
         reading.found = None;
-        let delay = self.read_delay();
+        let mut delay = self.read_delay();
+        if leased.is_some() {
+            self.pause_reader(node, id);
+            if std::mem::take(&mut self.nodes[node].engine_fails_at_read) {
+                delay = self.rng.between(10 * MS, 80 * MS);
+                self.nodes[node].slow_engine_until = self.now + 200 * MS;
+                self.strike(Fault::EngineFails { node });
+            }
+        }
         self.after(delay, node, Step::Read(id));
-        if leased.is_some()
-            && let Some(for_ns) = self.nodes[node].pauses_at_read.take()
-        {
+    }
+
+    /// Pauses a node in the middle of a read, if that is planned, and has callers turn to what is being read.
+    fn pause_reader(&mut self, node: usize, id: u64) {
+        let Some(for_ns) = self.nodes[node].pauses_at_read else { return };
+        if self.callers.focus(id, self.now + for_ns) {
+            self.nodes[node].pauses_at_read = None;
             self.pause(node, for_ns);
         }
     }
@@ -100,12 +113,12 @@ impl World {
         }
         let Some(noted) = reading.noted else { return };
         let now_ns = state.clock.monotonic_ns(self.now);
-        let is_still = match noted.leased {
-            Some(_) if planted(Mutation::NoSecondLook) => true,
-            Some(ticket) => replica.view.holds(ticket, now_ns),
-            None => replica.view.holds_unleased(noted.unleased),
-        };
-        if !is_still || !replica.data.holds(noted.data) {
+        let is_still = replica.data.holds(noted.data)
+            && match noted.leased {
+                Some(ticket) => replica.view.holds(ticket, now_ns),
+                None => replica.view.holds_unleased(noted.unleased),
+            };
+        if !is_still && !planted(Mutation::NoSecondLook) {
             self.reached.one("lease reads begun again");
             return self.try_read(node, id);
         }

@@ -3,6 +3,7 @@
 
 use bytes::{BufMut, Bytes};
 use stator_consensus::{Event, GroupId, InstallJob, PeerMessage, ReplicaId};
+use stator_storage::Error;
 use stator_storage::disk::{CrashDisk, Disk};
 use stator_storage::engine::{Batch, Engine};
 use stator_storage::key::EngineKey;
@@ -186,24 +187,22 @@ impl World {
     }
 }
 
-/// A snapshot that the log was reset to, and that the engine does not hold, or no longer, is installed from its file. Gives the
-/// index from which on the replica may be read.
+/// A snapshot that the log was reset to, and that the engine does not hold, or no longer, is installed from its file.
 pub(crate) fn install_again(
     disk: &CrashDisk,
     applier: &mut PartitionApplier,
     group: GroupId,
     mark: (u64, u64),
-) -> Result<u64, String> {
-    let found = kept(disk, group)
-        .into_iter()
-        .find(|(_, header)| (header.mark.index, header.mark.term) == mark)
-        .ok_or_else(|| format!("there is no snapshot at {mark:?} of group {}", group.0))?;
-    let frames = load(disk, group, found.1.id)?;
-    let end = end_index(&frames)?;
+) -> stator_storage::Result<()> {
+    let mut kept = kept(disk, group).into_iter();
+    let found = kept.find(|(_, header)| (header.mark.index, header.mark.term) == mark);
+    let frames = found
+        .ok_or_else(|| format!("there is none at {mark:?} of group {}", group.0))
+        .and_then(|(_, header)| load(disk, group, header.id))
+        .map_err(|what| Error::corruption("a snapshot", 0, what))?;
     let mut installing = Installing { group, frames: frames.into(), begun: false, cleared: false };
-    let describe = |error: stator_storage::Error| error.to_string();
-    while step(applier, &mut installing).map_err(describe)?.is_none() {}
-    Ok(end)
+    while step(applier, &mut installing)?.is_none() {}
+    Ok(())
 }
 
 /// A planted bug: what lies in the range is taken for the whole snapshot.
@@ -247,7 +246,7 @@ fn step(
         return Ok(None);
     }
     let Some(frame) = installing.frames.pop_front() else {
-        return Err(stator_storage::Error::corruption("a snapshot", 0, "it has no end"));
+        return Err(Error::corruption("a snapshot", 0, "it has no end"));
     };
     if installing.frames.is_empty() {
         return Ok(Some(applier.finish_install(&frame)?.index));
@@ -327,7 +326,7 @@ fn parse(bytes: &Bytes) -> Option<Vec<Bytes>> {
 
 /// Up to where a replica has to apply before the snapshot's items are as of one entry.
 fn end_index(frames: &[Bytes]) -> Result<u64, String> {
-    let describe = |error: stator_storage::Error| error.to_string();
+    let describe = |error: Error| error.to_string();
     let [header, chunks @ .., footer] = frames else {
         return Err("a snapshot of no frames".to_owned());
     };

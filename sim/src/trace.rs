@@ -6,7 +6,7 @@ use stator_model::key::hash64;
 
 use crate::time::{MS, Ns, SECOND};
 
-/// Whoever wants to see the lines of a trace.
+/// Where the lines of a trace go.
 pub type Sink = Box<dyn FnMut(&str)>;
 
 /// The trace so far.

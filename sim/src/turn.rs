@@ -1,6 +1,6 @@
 //! A host's mailbox, its turns, and what becomes of their effects: the same as in a real node, in the same order.
 
-use stator_consensus::{Answer, Class, Effects, Event, PeerMessage, Refusal};
+use stator_consensus::{Answer, Class, Effects, Event, GroupId, PeerMessage, Refusal};
 use stator_storage::log::Record;
 use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::PartitionOutcome;
@@ -164,20 +164,9 @@ impl World {
         let access = process.log.access.clone();
         let mut core = access.core();
         let mut holds = Ok(());
-        for record in records {
+        for (at, record) in records.iter().enumerate() {
             if let Record::Entry { group, entry } = record {
-                // Behind an entry of the same batch, or one that is there already.
-                let before = records
-                    .iter()
-                    .rev()
-                    .find_map(|other| match other {
-                        Record::Entry { group: of, entry: other }
-                            if of == group && other.index + 1 == entry.index =>
-                        {
-                            Some(other.term)
-                        }
-                        _ => None,
-                    })
+                let before = term_before(&records[..at], *group, entry.index)
                     .or_else(|| core.term(*group, entry.index - 1));
                 holds = holds.and(self.invariants.logs.written(*group, before, entry));
             }
@@ -254,4 +243,17 @@ impl World {
     pub(crate) fn note_bytes(&mut self, node: usize, what: &str, bytes: &bytes::Bytes) {
         self.trace.note(self.now, format_args!("{node} {what} {:x}", short(bytes)));
     }
+}
+
+/// The term of the entry before this index, if the records before it in a batch tell.
+fn term_before(records: &[Record], group: GroupId, index: u64) -> Option<u64> {
+    records.iter().rev().find_map(|record| match record {
+        Record::Entry { group: of, entry } if *of == group && entry.index + 1 == index => {
+            Some(entry.term)
+        }
+        Record::Reset { group: of, mark } if *of == group && mark.index + 1 == index => {
+            Some(mark.term)
+        }
+        _ => None,
+    })
 }

@@ -15,7 +15,7 @@ use crate::invariants::{Holds, Invariants, committed, leases, replicas};
 use crate::items::{NODES, groups};
 use crate::network::Network;
 use crate::node::{Node, SnapshotParcel};
-use crate::plan::{LIVENESS_NS, Plan, SAFETY_NS, SETTLE_NS};
+use crate::plan::{LIVENESS_NS, OPERATIONS_MIN, Plan, SAFETY_NS, SETTLE_NS};
 use crate::reached::Reached;
 use crate::rng::Rng;
 use crate::time::{NodeClock, Ns, Queue, SECOND};
@@ -129,6 +129,12 @@ impl World {
             self.queue.push(SECOND + caller as Ns, Action::Caller { caller });
         }
         self.run_until(SAFETY_NS);
+        while self.callers.finished() < OPERATIONS_MIN
+            && self.now < 2 * SAFETY_NS
+            && self.failure.is_none()
+        {
+            self.run_until(self.now + SECOND);
+        }
         self.phase = Phase::Liveness;
         self.make_whole();
         self.callers.begin_last_reads();
@@ -346,6 +352,7 @@ fn new_node(plan: &Plan, rng: &mut Rng) -> Node {
         deferred: Vec::new(),
         tears: false,
         pauses_at_read: None,
+        engine_fails_at_read: false,
         dies_elected: false,
         slow_disk_until: 0,
         slow_engine_until: 0,

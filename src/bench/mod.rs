@@ -3,10 +3,10 @@
 //! The same generator drives a cluster, a database in this process and an etcd cluster, so that their figures compare.
 //!
 //! # Map
-//! - [`options`]: the command line. [`workload`]: what callers do, with [`distribution`] and [`records`] under it; [`rng`]:
+//! - `options`: the command line. `workload`: what callers do, with `distribution` and `records` under it; `rng`:
 //!   from which dice.
-//! - [`pace`]: when operations begin. [`measure`]: what is counted. [`cpu`]: what it cost.
-//! - [`target`]: what is asked. [`load`] and [`run`]: the two phases. [`report`] and [`progress`]: what is told.
+//! - `pace`: when operations begin. `measure`: what is counted. `cpu`: what it cost.
+//! - `target`: what is asked. `load` and `run`: the two phases. `report` and `progress`: what is told.
 //!
 //! # Caveats
 //! - Generator and database share the machine's cores unless the database is elsewhere: CPU per operation says more than

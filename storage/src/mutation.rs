@@ -20,7 +20,7 @@ pub enum Mutation {
     LeaseBeforeApplied,
     /// R5: the context of a question to the quorum is used again.
     ContextReused,
-    /// R5: the lease is not looked at again after the engine was read.
+    /// R5: lease and data generation are not looked at again after the engine was read.
     NoSecondLook,
     /// R6: what a ready acknowledges leaves before the log has synced it.
     AckBeforeSync,

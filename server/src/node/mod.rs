@@ -1,6 +1,6 @@
 //! A node: the engine, the log, the threads that drive them, and the tasks that keep it a member of its cluster.
 //!
-//! [`Node::start`] opens everything in an order in which nothing is touched before it is known to be usable: sockets, then the data
+//! Starting a node opens everything in an order in which nothing is touched before it is known to be usable: sockets, then the data
 //! directory, then the log and the engine, then the replicas, then the threads, then the doors. [`Node::shutdown`] goes the other
 //! way: no new requests, leadership handed over, the doors closed, the engine flushed, the log closed.
 //!
