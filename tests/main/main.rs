@@ -3,8 +3,6 @@
 //! Programs run with free ports and directories of their own, everything waits for a sign and for a bounded time, and only
 //! processes that a test started are ended.
 
-// Not yet part of the ordinary run: not all of it has been seen to pass.
-#[cfg(feature = "api-suite")]
 mod api;
 mod catalog;
 #[cfg(feature = "cli")]
