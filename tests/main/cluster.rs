@@ -220,7 +220,17 @@ fn a_cluster_refuses_what_it_cannot_do_and_says_why() {
     assert!(told.contains("stator serve"), "{told}");
 
     // The second node's port is another's: all of them end, and the one that could not is named.
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    // A port below those of outgoing connections, which could have its neighbours.
+    let ports = (0..100).map(|n| 10_000 + (std::process::id() + 97 * n) % 20_000);
+    let taken = ports.filter_map(|port| u16::try_from(port).ok()).find_map(|port| {
+        let _neighbours: Vec<_> = [port - 10, port - 9]
+            .map(|port| TcpListener::bind(("127.0.0.1", port)))
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .ok()?;
+        TcpListener::bind(("127.0.0.1", port)).ok()
+    });
+    let taken = taken.expect("a port");
     let port = taken.local_addr().expect("an address").port();
     let base = (port - 10).to_string();
     let told = refused(&["--dir", "new", "--base-port", &base], 1);
