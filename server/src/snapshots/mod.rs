@@ -12,7 +12,8 @@
 //! ```
 //!
 //! - [`send`]: the transfers of this node, a few at a time. `source`: where a transfer's frames come from. `pace`: how fast.
-//! - [`receive`]: the door's side. [`files`]: what has come, and what is whole. `chain`: the form of such a file.
+//! - [`receive`]: the door's side. [`files`]: what has come, and what is whole. `incoming`: what is being written. `chain`:
+//!   the form of a file.
 //! - [`install`]: a whole file into the engine, step by step, between the jobs of other groups.
 //!
 //! # Invariants
@@ -29,6 +30,7 @@
 
 mod chain;
 pub(crate) mod files;
+mod incoming;
 pub(crate) mod install;
 mod pace;
 pub(crate) mod receive;

@@ -18,7 +18,8 @@ use stator_storage::partition::PartitionSpec;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
-use super::files::{Announced, Begun, Incoming, Rejected, SnapshotFiles};
+use super::files::{Announced, Begun, Rejected, SnapshotFiles};
+use super::incoming::Incoming;
 use super::{FORMAT, FRAME_BYTES_MAX, Name};
 use crate::node::Inner;
 

@@ -22,7 +22,8 @@ use stator_storage::{Error, Result};
 
 use super::Name;
 use super::chain::Chain;
-use super::files::{Announced, Begun, Incoming, Rejected, SnapshotFiles};
+use super::files::{Announced, Begun, Rejected, SnapshotFiles};
+use super::incoming::Incoming;
 use super::install::{InstallRun, Progress};
 use crate::mailbox::mailbox;
 use crate::metrics::Metrics;
