@@ -15,7 +15,7 @@ const CONDITION: &str =
     "attribute_exists(pk) AND #v < :v AND (begins_with(title, :t) OR size(title) > :v)";
 const UPDATE: &str =
     "SET #v = #v + :one, title = if_not_exists(title, :t) REMOVE draft ADD plays :one";
-const PROJECTION: &str = "pk, #v, lines[0].article, title";
+const PROJECTION: &str = "pk, #v, articles[0].count1, plays, title";
 const KEY_CONDITION: &str = "pk = :t AND sk BETWEEN :one AND :v";
 
 fn names() -> Names {

@@ -57,9 +57,11 @@ fn what_never_began_has_waited() {
     let window = window();
     let mut tally = Tally::new(window);
     tally.ended(Kind::Put, after(window, 1.0), after(window, 1.001), Ok(Found::Something));
+    let mut other = Tally::new(window);
     for due in [-1.0, 4.0, 8.0, 10.0] {
-        tally.never_begun(after(window, due));
+        other.never_begun(after(window, due));
     }
+    tally.merge(other);
     assert_eq!((tally.done, tally.backlog), (1, 2));
     assert!((tally.all().max_ms() - 6000.0).abs() < 10.0);
     assert_eq!(tally.by_kind()[&Kind::Put].count(), 1);
