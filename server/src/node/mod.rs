@@ -12,7 +12,7 @@ mod intake;
 mod membership;
 mod open;
 mod replica_life;
-mod room;
+pub(crate) mod room;
 mod standing;
 mod start;
 mod watch;
@@ -70,7 +70,7 @@ pub(crate) struct Inner {
     /// Threads for long reads.
     pub(crate) pool: Arc<Semaphore>,
     /// Whether there is room for writes.
-    pub(crate) room: room::Room,
+    pub(crate) room: Arc<room::Room>,
     /// Snapshots that have come, where any can.
     pub(crate) snapshots: Option<Arc<SnapshotFiles>>,
     /// Streams that bring snapshots.

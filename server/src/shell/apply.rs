@@ -5,7 +5,7 @@
 //!
 //! An engine that fails is opened again in place; what it lost by that is applied once more from the log, which holds everything
 //! the engine has not flushed, or installed once more from a snapshot's file, which stays until then. Until it has caught up, the
-//! replicas answer no reads.
+//! replicas answer no reads. On a full disk that waits for room, and the engine is read as it is meanwhile.
 //!
 //! ```text
 //!   Serving ──install──▶ Installing ──last step──▶ Serving
@@ -29,6 +29,7 @@ use super::flush::Losses;
 use super::{Fatal, FatalOnPanic, HostMailbox};
 use crate::mailbox::{Drained, Inbox, Mailbox};
 use crate::metrics::{Metrics, SnapshotStep};
+use crate::node::room::Room;
 use crate::replicas::Replicas;
 use crate::snapshots::files::SnapshotFiles;
 use crate::snapshots::install::{InstallRun, Progress};
@@ -126,6 +127,7 @@ pub(crate) struct ApplyShell {
     /// Snapshots that have come, where any can.
     pub(crate) snapshots: Option<Arc<SnapshotFiles>>,
     pub(crate) losses: Arc<Losses>,
+    pub(crate) room: Arc<Room>,
 }
 
 type All = BTreeMap<GroupId, Applying>;
@@ -311,16 +313,35 @@ impl ApplyShell {
 
     // An engine that failed.
 
-    /// Opens the engine again, and applies once more what it lost. All replicas share it, so all may have lost something.
+    /// Opens the engine again, and applies once more what it lost. All replicas share it, so all may have lost something. A node
+    /// that is to end does not wait for that: the log has it all.
     fn recover(&self, replicas: &mut All, failure: &Error) {
         tracing::error!(error = %failure, "the engine failed: it is opened again");
+        self.wait_for_room();
         for replica in replicas.values() {
             replica.applier.suspend_reads();
             replica.view.replace_data(replica.applied);
         }
         self.losses.begin(replicas.keys().copied());
         while let Err(error) = self.reopen_and_replay(replicas) {
+            if self.inbox.is_closed() {
+                // Without replicas, what still waits is dropped.
+                replicas.clear();
+                return;
+            }
             tracing::error!(%error, "the engine does not come back: it is tried again");
+            std::thread::sleep(REOPEN_PAUSE);
+        }
+    }
+
+    /// An engine that has failed on a full disk can be read as long as it is not closed: so it stays open until the reserve is
+    /// back, with which it will not fail again at once.
+    fn wait_for_room(&self) {
+        if self.room.is_ample() {
+            return;
+        }
+        tracing::error!("the disk is full: nothing is applied until there is room, reads go on");
+        while !self.room.is_ample() && !self.inbox.is_closed() {
             std::thread::sleep(REOPEN_PAUSE);
         }
     }

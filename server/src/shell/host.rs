@@ -15,9 +15,11 @@ use stator_storage::partition::PartitionEvaluator;
 
 use super::apply::ApplyMailbox;
 use super::{Fatal, FatalOnPanic, HostEvent, HostMailbox, Token};
+use crate::catalog::records::CATALOG_GROUP;
 use crate::clock::Clock;
 use crate::mailbox::{Drained, Inbox};
 use crate::metrics::Metrics;
+use crate::node::room::Room;
 use crate::replicas::Replicas;
 
 /// How long to wait before a log that had no room is tried again, in nanoseconds.
@@ -49,11 +51,16 @@ pub(crate) struct HostShell {
     pub(crate) outbound: Arc<dyn Outbound>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) replicas: Arc<Replicas>,
+    pub(crate) room: Arc<Room>,
     pub(crate) metrics: Arc<Metrics>,
     /// The most that the log takes at once.
     pub(crate) write_bytes_max: u64,
     /// Turns' records that the log has not taken yet, in order; with the last ones of a turn, the turn.
     pub(crate) stalled: VecDeque<(Option<u64>, Vec<Record>)>,
+    /// Whether the others know that some do.
+    pub(crate) is_stalled: bool,
+    /// Whether they do because the log is full, and not merely busy.
+    pub(crate) is_full: bool,
     /// Told when the log fails. The host's mailbox is closed then, and the thread ends: it drops, and so answers, all who wait.
     pub(crate) fatal: Fatal,
 }
@@ -109,10 +116,23 @@ impl HostShell {
                 next_states_ns = now_ns + STATES_EVERY_NS;
                 self.replicas.set_states(host.statuses());
             }
+            host.set_takes_entries(self.takes_entries());
             if !events.is_empty() {
                 let effects = host.turn(now_ns, self.clock.wall_ms(), events.drain(..));
                 self.carry_out(effects);
             }
+        }
+    }
+
+    /// Whose entries are taken from leaders elsewhere: those of a log that is full would wait in memory, and a disk that is
+    /// nearly full is left to the catalog. They are sent again later.
+    fn takes_entries(&self) -> fn(GroupId) -> bool {
+        if self.is_full {
+            |_| false
+        } else if self.room.is_scarce() {
+            |group| group == CATALOG_GROUP
+        } else {
+            |_| true
         }
     }
 
@@ -168,7 +188,7 @@ impl HostShell {
                 }
                 Err(Error::LogBusy(_)) => break,
                 Err(Error::LogFull(why)) => {
-                    if !self.replicas.log_stalled() {
+                    if !std::mem::replace(&mut self.is_full, true) {
                         tracing::warn!(
                             why,
                             "the log is full: writes wait until it has been truncated"
@@ -183,7 +203,12 @@ impl HostShell {
                 }
             }
         }
-        self.replicas.set_log_stalled(!self.stalled.is_empty());
+        let is_stalled = !self.stalled.is_empty();
+        self.is_full &= is_stalled;
+        if is_stalled != self.is_stalled {
+            self.is_stalled = is_stalled;
+            self.replicas.note_log_stalled(is_stalled);
+        }
     }
 
     fn append(&self, turn: Option<u64>, records: &[Record]) -> stator_storage::Result<()> {

@@ -25,8 +25,10 @@ use super::chain::Chain;
 use super::files::{Announced, Begun, Rejected, SnapshotFiles};
 use super::incoming::Incoming;
 use super::install::{InstallRun, Progress};
+use crate::clock::RealClock;
 use crate::mailbox::mailbox;
 use crate::metrics::Metrics;
+use crate::node::room::Room;
 use crate::replicas::Replicas;
 use crate::shell::apply::{ApplyEvent, ApplyMailbox, ApplyShell};
 use crate::shell::flush::Losses;
@@ -385,6 +387,7 @@ impl Thread {
             metrics: Arc::new(Metrics::new(1, 0)),
             snapshots: Some(files.clone()),
             losses: Arc::new(Losses::default()),
+            room: Arc::new(Room::new(None, 0, Arc::new(RealClock))),
         };
         let thread = shell.spawn(0).expect("a thread");
         let view = Arc::new(ReplicaView::default());

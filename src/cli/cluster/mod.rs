@@ -22,7 +22,7 @@ mod supervise;
 
 use std::path::PathBuf;
 
-use stator_server::config::{ByteSize, EngineName};
+use stator_server::config::{ByteSize, EngineKind};
 
 use self::plan::Plan;
 pub(crate) use self::record::Record;
@@ -54,7 +54,7 @@ pub(crate) struct Cluster {
 
     /// The engine under the data: fjall or sled [default: fjall]
     #[arg(long, value_name = "NAME", value_parser = engine)]
-    engine: Option<EngineName>,
+    engine: Option<EngineKind>,
 
     /// The memory that each node keeps to [default: 512MiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -69,9 +69,9 @@ pub(crate) struct Cluster {
     json: bool,
 }
 
-fn engine(text: &str) -> Result<EngineName, String> {
+fn engine(text: &str) -> Result<EngineKind, String> {
     match text.parse()? {
-        EngineName::Memory => Err("it must be fjall or sled: the nodes keep their data".to_owned()),
+        EngineKind::Memory => Err("it must be fjall or sled: the nodes keep their data".to_owned()),
         engine => Ok(engine),
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use stator_server::config::{ByteSize, EngineName, NodeConfig};
+use stator_server::config::{ByteSize, EngineKind, NodeConfig};
 
 use super::record::{self, Record};
 use super::{Cluster, ports};
@@ -33,7 +33,7 @@ pub(super) struct NodePlan {
     pub(super) port: u16,
     /// `host:port` of all nodes.
     pub(super) founders: Vec<String>,
-    pub(super) engine: EngineName,
+    pub(super) engine: EngineKind,
     pub(super) memory: Option<ByteSize>,
 }
 
@@ -88,7 +88,7 @@ impl Plan {
 /// A cluster that is new.
 fn founded(options: &Cluster) -> Result<Record, Failure> {
     let nodes = options.nodes.unwrap_or(NODES_DEFAULT);
-    let engine = options.engine.unwrap_or(EngineName::Fjall);
+    let engine = options.engine.unwrap_or(EngineKind::Fjall);
     let base = match options.base_port.unwrap_or(BASE_PORT_DEFAULT) {
         0 => ports::free_base(nodes).map_err(Failure::refused)?,
         base => base,
