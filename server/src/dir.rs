@@ -6,6 +6,7 @@
 //! DIR/log/        the node's log
 //! DIR/engine/     the engine's files
 //! DIR/snapshots/  snapshots of partitions on their way in
+//! DIR/spare       takes up room that is given up when the disk is full: see `node::room`
 //! ```
 //!
 //! # Invariants

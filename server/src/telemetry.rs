@@ -32,6 +32,8 @@ pub fn install(format: LogFormat, filter: &str) -> Result<(), ConfigError> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would tell of them by a macro that panics: where the lines go to a file, the disk may be full.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let installed = match format {
         LogFormat::Text => subscriber.try_init(),

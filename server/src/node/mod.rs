@@ -10,6 +10,7 @@ mod balance;
 mod compare;
 mod intake;
 mod membership;
+mod metered;
 mod open;
 mod replica_life;
 pub(crate) mod room;
@@ -294,10 +295,16 @@ impl Node {
         }
     }
 
-    /// Stops the node in good order.
-    pub async fn shutdown(mut self) {
+    /// Stops the node in good order, once others lead what it has led.
+    pub async fn shutdown(self) {
         self.inner.leaving.store(true, Ordering::Release);
         self.hand_over_all().await;
+        self.shutdown_with_cluster().await;
+    }
+
+    /// Stops the node in good order, where all nodes are stopped at once: nobody is left to lead anything.
+    pub async fn shutdown_with_cluster(mut self) {
+        self.inner.leaving.store(true, Ordering::Release);
         // The doors stop taking connections, finish what they are at, and end; so do the tasks.
         let _ = self.inner.stop.send(true);
         for mut task in self.tasks.drain(..) {

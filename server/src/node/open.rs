@@ -14,8 +14,10 @@ use stator_storage::partition::spec::list_specs;
 use stator_storage::partition::{AppliedRecord, PartitionSpec, ReplicaState};
 use stator_storage::{Error, Result};
 
+use super::metered::MeteredDisk;
 use crate::config::NodeConfig;
 use crate::dir::{DataDir, free_bytes};
+use crate::metrics::Metrics;
 use crate::snapshots::files::SnapshotFiles;
 
 /// The log and the engine of a node.
@@ -31,7 +33,12 @@ pub(crate) struct Stores {
 
 /// Opens the stores of a data directory: the log first, because it leaves what it refuses as it was, and the engine may not. The
 /// engine in memory has its log in a directory of its own that goes with the node.
-pub(crate) fn open(config: &NodeConfig, dir: Option<&DataDir>, salt: u64) -> Result<Stores> {
+pub(crate) fn open(
+    config: &NodeConfig,
+    dir: Option<&DataDir>,
+    salt: u64,
+    metrics: &Arc<Metrics>,
+) -> Result<Stores> {
     let plan = config.memory_plan();
     let options = LogOptions {
         segment_bytes: config.log_segment.bytes(),
@@ -50,7 +57,7 @@ pub(crate) fn open(config: &NodeConfig, dir: Option<&DataDir>, salt: u64) -> Res
     };
     inspect(&engine_dir, kind)?;
     let opening = |error| Error::io(format!("opening {}", log_dir.display()), &error);
-    let disk = RealDisk::open(&log_dir).map_err(opening)?;
+    let disk = MeteredDisk::new(RealDisk::open(&log_dir).map_err(opening)?, metrics.clone());
     let (log, recovery) =
         Log::open(Arc::new(disk), &options).map_err(|error| placed(error, &log_dir))?;
     let engine = believed(open_engine(&engine_dir, kind, &engine_options(&plan))?)?;

@@ -127,8 +127,10 @@ impl Node {
     ) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(RealClock);
         let incarnation = dir.as_ref().map_or_else(entropy, |dir| dir.identity().incarnation);
+        let metrics = Arc::new(Metrics::new(1, clock.wall_ms()));
+        let counted = metrics.clone();
         let (stores, census, config, dir) = tokio::task::spawn_blocking(move || {
-            let stores = open(&config, dir.as_ref(), incarnation)?;
+            let stores = open(&config, dir.as_ref(), incarnation, &counted)?;
             let census = census(stores.engine.as_ref(), &stores.recovery)?;
             Ok::<_, stator_storage::Error>((stores, census, config, dir))
         })
@@ -137,7 +139,6 @@ impl Node {
         .map_err(refused)?;
 
         let replicas = Arc::new(Replicas::default());
-        let metrics = Arc::new(Metrics::new(1, clock.wall_ms()));
         let fatal = Arc::new(watch::channel(None).0);
         let failed = Arc::new(AtomicBool::new(false));
         let (orders, snapshot_orders) = tokio::sync::mpsc::unbounded_channel();
@@ -191,6 +192,7 @@ impl Node {
             metrics: metrics.clone(),
             snapshots: snapshots.clone(),
             losses,
+            room: room.clone(),
             stop,
         };
         threads.push(flush.spawn().map_err(refused)?);

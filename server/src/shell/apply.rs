@@ -317,6 +317,10 @@ impl ApplyShell {
     /// that is to end does not wait for that: the log has it all.
     fn recover(&self, replicas: &mut All, failure: &Error) {
         tracing::error!(error = %failure, "the engine failed: it is opened again");
+        if matches!(failure, Error::Full(_)) {
+            // Whatever was seen of the disk a moment ago.
+            self.room.look_again();
+        }
         self.wait_for_room();
         for replica in replicas.values() {
             replica.applier.suspend_reads();
@@ -334,10 +338,10 @@ impl ApplyShell {
         }
     }
 
-    /// An engine that has failed on a full disk can be read as long as it is not closed: so it stays open until the reserve is
-    /// back, with which it will not fail again at once.
+    /// An engine that has failed on a full disk can be read as long as it is not closed: if there is no spare room for what is to
+    /// be applied, it stays open until the reserve is back, with which it will not fail again at once.
     fn wait_for_room(&self) {
-        if self.room.is_ample() {
+        if self.room.is_ample() || self.room.spend_spare() {
             return;
         }
         tracing::error!("the disk is full: nothing is applied until there is room, reads go on");
@@ -398,8 +402,10 @@ impl ApplyShell {
 }
 
 impl Applying {
+    /// Applies what is not applied yet: a batch that the engine has answered with an error may be there all the same.
     fn apply(&mut self, entries: &[Committed]) -> Result<()> {
-        self.applier.apply(entries)?;
+        let held = entries.partition_point(|entry| entry.index <= self.applied);
+        self.applier.apply(entries.get(held..).unwrap_or_default())?;
         if let Some(last) = entries.last() {
             self.applied = last.index;
         }
@@ -408,7 +414,9 @@ impl Applying {
 
     /// Applies from what the engine holds to what it held. Then the replica may be read again.
     fn replay(&mut self, group: GroupId, log: &Log) -> Result<()> {
-        let mut next = self.applier.mark()?.index + 1;
+        let held = self.applier.mark()?.index;
+        self.applied = self.applied.max(held);
+        let mut next = held + 1;
         while next <= self.applied {
             let read = log.entries(group, next..self.applied + 1, REPLAY_BYTES)?;
             let entries: Vec<Committed> = read

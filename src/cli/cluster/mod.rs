@@ -11,6 +11,7 @@
 //!
 //! # Invariants
 //! - Nodes do not outlive the supervisor, however it ends: each holds a pipe from it and ends with the pipe.
+//! - A temporary directory is removed at the end: by the supervisor, or if that was killed, by the last of its nodes.
 //! - What a directory was made with (nodes, engine, ports) it keeps; options that say otherwise are refused by name.
 //! - Nodes are in groups of processes of their own, so that a terminal's Ctrl-C reaches the supervisor alone.
 
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use stator_server::config::{ByteSize, EngineKind};
 
 use self::plan::Plan;
+pub(super) use self::plan::remove_temporary;
 pub(crate) use self::record::Record;
 use super::output::{Failure, say};
 use super::stop::Stop;
