@@ -317,10 +317,8 @@ impl ApplyShell {
     /// that is to end does not wait for that: the log has it all.
     fn recover(&self, replicas: &mut All, failure: &Error) {
         tracing::error!(error = %failure, "the engine failed: it is opened again");
-        if matches!(failure, Error::Full(_)) {
-            // Whatever was seen of the disk a moment ago.
-            self.room.look_again();
-        }
+        // Whatever was seen of the disk a moment ago.
+        self.room.look_again();
         self.wait_for_room();
         for replica in replicas.values() {
             replica.applier.suspend_reads();
@@ -440,3 +438,7 @@ impl Applying {
 pub(crate) fn is_engines(error: &Error) -> bool {
     matches!(error, Error::Engine(_) | Error::Full(_) | Error::Io { .. })
 }
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;

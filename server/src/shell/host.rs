@@ -1,4 +1,20 @@
 //! The thread of a consensus host.
+//!
+//! # A turn that is larger than what the log takes at once
+//! It is written in pieces, in the order of its records, each a batch of its own. Why that is as good as one batch, which is not
+//! atomic either:
+//! - *Hard states stay behind their entries* (R12). A group's records are in the order of its readies: what it was reset to, its
+//!   entries, its hard state, and so on; the log moves hard states behind everything else of their batch, and a cut moves nothing.
+//!   So whatever prefix of the pieces, and of the piece that was being written, a crash leaves, there is no commit index ahead of
+//!   its entries.
+//! - *Nobody has been told* (R6). Acknowledgements, votes, and all that is said in a new term wait for [`Event::Persisted`], which
+//!   comes with the last piece alone; the log completes batches in their order, and later turns wait behind this one. So a crash
+//!   between two pieces leaves, to all others, a replica that never had this turn. What it has besides are entries that it has not
+//!   acknowledged and that may stay or go; a term or a vote that is lost with the last piece was never given to anybody.
+//! - *The log's own format* (R13) knows batches only as writes: each carries the position that was known synced when it was issued.
+//!
+//! Truncations may be written ahead of pieces that wait for room: they speak of entries long synced and applied, and a group's
+//! truncation and its new entries do not touch.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

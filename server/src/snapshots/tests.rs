@@ -33,13 +33,13 @@ use crate::replicas::Replicas;
 use crate::shell::apply::{ApplyEvent, ApplyMailbox, ApplyShell};
 use crate::shell::flush::Losses;
 
-const GROUP: GroupId = GroupId(7);
-const TERM: u64 = 5;
+pub(crate) const GROUP: GroupId = GroupId(7);
+pub(crate) const TERM: u64 = 5;
 /// The entries that the sender has applied when the snapshot is begun, behind the made-up first one.
 const ENTRIES: u64 = 40;
 const S: u64 = 10 + ENTRIES;
 
-fn spec(replica: u64) -> Arc<PartitionSpec> {
+pub(crate) fn spec(replica: u64) -> Arc<PartitionSpec> {
     Arc::new(PartitionSpec {
         group: GROUP,
         table_id: 3,
@@ -58,7 +58,7 @@ fn spec(replica: u64) -> Arc<PartitionSpec> {
 }
 
 /// A put of an item of its own. The counters are no matter here.
-fn committed(index: u64) -> Committed {
+pub(crate) fn committed(index: u64) -> Committed {
     let spec = spec(1);
     let item = Item::from([
         ("p".to_owned(), format!("song-{index}").into()),

@@ -1,5 +1,7 @@
 //! A small file system of a test's own, to be filled.
 
+#![allow(dead_code, reason = "not every binary that has this asks for all of it")]
+
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
