@@ -68,8 +68,9 @@ mod tests {
         let slot = Slot::new(1);
         let (begun, beginning) = mpsc::channel();
         let (go_on, pause) = mpsc::channel::<()>();
-        std::thread::scope(|scope| {
-            let reopening = scope.spawn(|| {
+        let slot = &slot;
+        std::thread::scope(move |scope| {
+            let reopening = scope.spawn(move || {
                 slot.reopen(move || {
                     begun.send(()).unwrap();
                     pause.recv().unwrap();
@@ -77,7 +78,10 @@ mod tests {
                 })
             });
             beginning.recv().unwrap();
-            assert!(matches!(slot.get(), Err(Error::Engine(_))), "answered in the midst of it");
+            let (answer, answered) = mpsc::channel();
+            scope.spawn(move || answer.send(slot.get().map(|open| *open)));
+            let told = answered.recv_timeout(Duration::from_secs(10));
+            assert!(matches!(told, Ok(Err(Error::Engine(_)))), "answered in the midst of it");
             go_on.send(()).unwrap();
             reopening.join().unwrap().unwrap();
         });
