@@ -72,6 +72,8 @@ pub struct GroupCounts {
     pub asleep: u64,
     /// Of them, those stopped by a fault.
     pub failed: u64,
+    /// Followers of those that lead, elsewhere, that are far behind.
+    pub behind: u64,
 }
 
 /// A node's metrics.
@@ -86,6 +88,7 @@ pub struct Metrics {
     leading: Level,
     asleep: Level,
     failed: Level,
+    behind: Level,
     elections: Counter,
     leases: Counter,
     proposals: Counter,
@@ -137,6 +140,10 @@ impl Metrics {
             leading: t.level("raft_leaders", "Replicas on this node that lead their group"),
             asleep: t.level("raft_asleep", "Replicas on this node whose group sleeps"),
             failed: t.level("raft_failed", "Replicas on this node that a fault stopped"),
+            behind: t.level(
+                "raft_followers_behind",
+                "Followers of this node's leaders that get a snapshot, are not reached, or lack more than a thousand entries",
+            ),
             elections: t.counter("raft_elections", "Elections that a replica here won"),
             leases: t.counter("raft_leases", "Leases granted or renewed"),
             proposals: t.counter("raft_proposals", "Entries proposed"),
@@ -210,6 +217,7 @@ impl Metrics {
         self.leading.set(counts.leading);
         self.asleep.set(counts.asleep);
         self.failed.set(counts.failed);
+        self.behind.set(counts.behind);
     }
 
     /// What a host did in a turn.

@@ -208,6 +208,7 @@ impl<E: Evaluator, T> Group<E, T> {
             committed: raft.raft_log.committed,
             applied: self.feed.applied(),
             asleep: self.sleep.asleep(),
+            behind: self.followers_behind(),
         }
     }
 
@@ -389,6 +390,8 @@ pub struct GroupStatus {
     pub applied: u64,
     /// Whether the group sleeps.
     pub asleep: bool,
+    /// On the leader: the followers that get a snapshot, are not reached, or lack more than a thousand entries.
+    pub behind: usize,
 }
 
 pub(crate) fn nanos(duration: std::time::Duration) -> u64 {
