@@ -72,6 +72,8 @@ pub struct GroupCounts {
     pub asleep: u64,
     /// Of them, those stopped by a fault.
     pub failed: u64,
+    /// Of them, those that have not applied a hundred entries or more that they know committed: they install a snapshot, say.
+    pub unapplied: u64,
     /// Followers of those that lead, elsewhere, that are far behind.
     pub behind: u64,
 }
@@ -88,6 +90,7 @@ pub struct Metrics {
     leading: Level,
     asleep: Level,
     failed: Level,
+    unapplied: Level,
     behind: Level,
     elections: Counter,
     leases: Counter,
@@ -140,9 +143,13 @@ impl Metrics {
             leading: t.level("raft_leaders", "Replicas on this node that lead their group"),
             asleep: t.level("raft_asleep", "Replicas on this node whose group sleeps"),
             failed: t.level("raft_failed", "Replicas on this node that a fault stopped"),
+            unapplied: t.level(
+                "raft_unapplied",
+                "Replicas on this node that have a hundred entries or more to apply, or a snapshot to install",
+            ),
             behind: t.level(
                 "raft_followers_behind",
-                "Followers of this node's leaders that get a snapshot, are not reached, or lack more than a thousand entries",
+                "Followers of this node's leaders that get a snapshot, are not reached, or lack more than a hundred entries",
             ),
             elections: t.counter("raft_elections", "Elections that a replica here won"),
             leases: t.counter("raft_leases", "Leases granted or renewed"),
@@ -217,6 +224,7 @@ impl Metrics {
         self.leading.set(counts.leading);
         self.asleep.set(counts.asleep);
         self.failed.set(counts.failed);
+        self.unapplied.set(counts.unapplied);
         self.behind.set(counts.behind);
     }
 

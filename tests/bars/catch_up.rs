@@ -90,13 +90,14 @@ async fn count(scan: stator::request::read::ScanBuilder) -> u64 {
     }
 }
 
-/// Waits until no leader has a follower that is far behind; answers how many snapshots the third node installed.
+/// Waits until no leader has a follower that is far behind, and none has much to apply; answers how many snapshots the third node installed.
 async fn caught_up(nodes: &Nodes, scale: Scale) -> f64 {
     let deadline = Instant::now() + Duration::from_secs(scale.of(600, 90));
     loop {
         let mut behind = 0.0;
         for at in 0..3 {
             behind += metric(&nodes.admin(at), "stator_raft_followers_behind").await;
+            behind += metric(&nodes.admin(at), "stator_raft_unapplied").await;
         }
         let snapshots = r#"stator_raft_snapshots_total{step="installed"}"#;
         let installed = metric(&nodes.admin(2), snapshots).await;

@@ -152,7 +152,7 @@ impl<E: Evaluator, T> Group<E, T> {
 
     /// On the leader, how many followers are far behind: sent a snapshot, not reached, or without very many entries.
     pub(super) fn followers_behind(&self) -> usize {
-        const MANY: u64 = 1000;
+        const MANY: u64 = 100;
         let raft = &self.node.raft;
         let is_behind = |progress: &raft::Progress| {
             // One that was away and has missed nothing stays in probation until there is something to send.

@@ -390,7 +390,7 @@ pub struct GroupStatus {
     pub applied: u64,
     /// Whether the group sleeps.
     pub asleep: bool,
-    /// On the leader: the followers that get a snapshot, are not reached, or lack more than a thousand entries.
+    /// On the leader: the followers that get a snapshot, are not reached, or lack more than a hundred entries.
     pub behind: usize,
 }
 

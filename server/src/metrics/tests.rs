@@ -85,7 +85,14 @@ fn each_function_has_its_metric() {
     metrics.throttled();
     (0..2).for_each(|_| metrics.forwarded());
     metrics.connections(3);
-    metrics.groups(GroupCounts { replicas: 40, leading: 30, asleep: 20, failed: 10, behind: 5 });
+    metrics.groups(GroupCounts {
+        replicas: 40,
+        leading: 30,
+        asleep: 20,
+        failed: 10,
+        unapplied: 7,
+        behind: 5,
+    });
     metrics.raft_turn(1, 2, 3, 4, 5);
     metrics.raft_turn(10, 0, 0, 0, 0);
     (0..6).for_each(|_| metrics.read_index());
@@ -108,6 +115,7 @@ fn each_function_has_its_metric() {
         ("raft_replicas", "40"),
         ("raft_leaders", "30"),
         ("raft_asleep", "20"),
+        ("raft_unapplied", "7"),
         ("raft_followers_behind", "5"),
         ("raft_failed", "10"),
         ("raft_elections_total", "11"),

@@ -232,6 +232,8 @@ impl Inner {
             leading: leads as u64,
             asleep: states().filter(|state| state.asleep).count() as u64,
             failed: self.replicas.failures().len() as u64,
+            unapplied: states().filter(|state| state.applied + 100 <= state.committed).count()
+                as u64,
             behind: states().map(|state| state.behind as u64).sum(),
         });
         self.metrics.log(&self.log.stats(), self.config.log_budget.bytes());
