@@ -3,6 +3,9 @@
 mod catch_up;
 mod cluster;
 mod founding;
+mod hostile_calls;
+mod hostile_peers;
 mod hostile_snapshots;
 mod peers;
 mod tables;
+mod watching;

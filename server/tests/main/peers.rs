@@ -48,6 +48,21 @@ impl Sender {
         Self { said: said.into() }
     }
 
+    /// The first frame of its stream of messages.
+    pub(crate) fn hello(&self) -> wire::Hello {
+        let text = |name| {
+            let said = self.said.iter().find(|(said, _)| *said == name);
+            said.map(|(_, value)| value.clone()).expect("it says so")
+        };
+        wire::Hello {
+            format_version: 1,
+            cluster_id: text(PEER_CLUSTER),
+            node_id: text(PEER_NODE).parse().expect("a number"),
+            incarnation: u64::from_str_radix(&text(PEER_INCARNATION), 16).expect("a number"),
+            founders: text(PEER_FOUNDERS),
+        }
+    }
+
     /// The same, but for this.
     fn saying(mut self, name: &'static str, value: &str) -> Self {
         self.said.retain(|(said, _)| *said != name);
