@@ -199,20 +199,18 @@ impl Peers {
     /// Why not.
     pub(crate) fn admit(&self, who: &Introduced<'_>) -> Result<NodeId, Stranger> {
         let node = who.node;
-        match self.cluster_id() {
-            Some(ours) if !who.cluster_id.is_empty() => {
-                if who.cluster_id != ours {
-                    return Err(Stranger::OtherCluster { theirs: who.cluster_id.to_owned(), ours });
-                }
-            }
+        let theirs = who.cluster_id;
+        match self.cluster_id().filter(|_| !theirs.is_empty()) {
+            Some(ours) if ours == theirs => {}
+            Some(ours) => return Err(Stranger::OtherCluster { theirs: theirs.to_owned(), ours }),
             // One of the two is a founder that has not heard of the cluster's id yet.
-            _ if !same_founders(self.own.founders_text(), who.founders) => {
+            None if same_founders(self.own.founders_text(), who.founders) => {}
+            None => {
                 return Err(Stranger::OtherFounders {
                     theirs: who.founders.to_owned(),
                     ours: self.own.founders_text().to_owned(),
                 });
             }
-            _ => {}
         }
         if node.0 == 0 || node == self.own.node {
             return Err(Stranger::NotAMember(node));

@@ -203,14 +203,20 @@ async fn calls_that_no_sound_node_makes_change_nothing() {
         client.forward(forward).await.expect("an answer of some kind");
     }
     let group = held.last().expect("a replica").group;
+    let of = |group, replica_id| wire::RemoveReplicasRequest {
+        replicas: vec![wire::ReplicaName { group, replica_id }],
+    };
     for replica_id in [0, 1, 3, u64::MAX] {
-        let remove = wire::RemoveReplicaRequest { group, replica_id };
-        client.remove_replica(remove).await.expect_err("another's replica");
+        let remove = of(group, replica_id);
+        client.remove_replicas(remove).await.expect_err("another's replica");
     }
-    client
-        .remove_replica(wire::RemoveReplicaRequest { group: 0, replica_id: 2 })
-        .await
-        .expect_err("the catalog stays");
+    client.remove_replicas(of(0, 2)).await.expect_err("the catalog stays");
+    let many = wire::RemoveReplicasRequest { replicas: vec![Default::default(); 257] };
+    client.remove_replicas(many).await.expect_err("too many at once");
+    for specs in [vec![wire::ReplicaSpec::default()], vec![Default::default(); 257]] {
+        let ensure = wire::EnsureReplicasRequest { specs };
+        client.ensure_replicas(ensure).await.expect_err("no replicas of anything");
+    }
     let groups: Vec<u64> = (0..10_000).collect();
     let status = client.replica_status(wire::ReplicaStatusRequest { groups }).await;
     assert!(status.expect("those that are here").into_inner().groups.len() <= held.len());

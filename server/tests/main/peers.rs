@@ -122,10 +122,11 @@ async fn calls_of_strangers_are_refused_with_a_word() {
         let mut client = stranger.client(&node).await;
         let word = (code, name.to_owned());
         assert_eq!(refusal(client.forward(wire::ForwardRequest::default()).await), word);
-        let ensure = wire::EnsureReplicaRequest::default();
-        assert_eq!(refusal(client.ensure_replica(ensure).await), word);
-        let remove = wire::RemoveReplicaRequest { group, replica_id: 2 };
-        assert_eq!(refusal(client.remove_replica(remove).await), word);
+        let ensure = wire::EnsureReplicasRequest::default();
+        assert_eq!(refusal(client.ensure_replicas(ensure).await), word);
+        let replicas = vec![wire::ReplicaName { group, replica_id: 2 }];
+        let remove = wire::RemoveReplicasRequest { replicas };
+        assert_eq!(refusal(client.remove_replicas(remove).await), word);
         let status = wire::ReplicaStatusRequest::default();
         assert_eq!(refusal(client.replica_status(status).await), word);
         assert_eq!(refusal(client.send_snapshot(tokio_stream::empty()).await), word);
