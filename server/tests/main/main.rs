@@ -2,6 +2,12 @@
 
 mod catch_up;
 mod cluster;
+mod deadlines;
 mod founding;
+mod hostile_calls;
+mod hostile_peers;
 mod hostile_snapshots;
+mod peers;
+mod silence;
 mod tables;
+mod watching;
