@@ -11,7 +11,7 @@ use stator_client::{CallOptions, Client, Transport};
 use stator_model::error::Applied;
 use stator_model::{Answer, Error, ErrorKind, Request};
 use stator_server::Node;
-use stator_server::config::{EngineName, NodeConfig};
+use stator_server::config::NodeConfig;
 
 /// How long an opened database may take until it serves.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -89,15 +89,9 @@ impl OpenOptions {
     /// # Errors
     /// If there is no engine of that name.
     pub fn engine(mut self, name: &str) -> Result<Self, OpenError> {
-        self.config.engine = match name {
-            "fjall" => EngineName::Fjall,
-            "sled" => EngineName::Sled,
-            other => {
-                return Err(OpenError(format!(
-                    "engine = \"{other}\" is not allowed: fjall or sled"
-                )));
-            }
-        };
+        self.config.engine = name.parse().map_err(|_| {
+            OpenError(format!("engine = {name} is not allowed: it must be fjall or sled"))
+        })?;
         Ok(self)
     }
 

@@ -19,7 +19,8 @@ use std::time::Duration;
 pub use self::error::ConfigError;
 pub use self::layers::{PartialConfig, load};
 pub use self::memory::MemoryPlan;
-pub use self::value::{AdminListen, ByteSize, EngineName, LogFormat, ReadMode, Tls};
+pub use self::value::{AdminListen, ByteSize, LogFormat, ReadMode, Tls, engine_name};
+pub use stator_storage::engine::EngineKind;
 
 #[cfg(feature = "cli")]
 mod args;
@@ -33,6 +34,10 @@ mod value;
 
 #[cfg(feature = "cli")]
 pub use self::args::{ServeArgs, one_line};
+
+/// What one write takes in an entry at most. An item is as large as DynamoDB counts it, and its bytes can be four times that (a
+/// list of empty texts); its keys, and what an entry and a segment have besides, are the rest.
+const WRITE_BYTES_MAX: usize = 4 * stator_model::limits::ITEM_BYTES_MAX + (32 << 10);
 
 /// How a node is set up. Every field is a key of the file, a variable and a flag; [`PartialConfig`] tells what each is for.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +59,7 @@ pub struct NodeConfig {
     /// The region's name.
     pub region: String,
     /// The engine.
-    pub engine: EngineName,
+    pub engine: EngineKind,
     /// The memory to keep to; [`NodeConfig::memory_plan`] splits it.
     pub memory: ByteSize,
     /// The most that the log's files may take.
@@ -103,7 +108,7 @@ impl Default for NodeConfig {
             join: Vec::new(),
             zone: None,
             region: "local".into(),
-            engine: EngineName::Fjall,
+            engine: EngineKind::Fjall,
             memory: ByteSize::mib(512),
             log_budget: ByteSize::mib(1024),
             log_segment: ByteSize::mib(64),
@@ -139,11 +144,11 @@ impl NodeConfig {
         stator_consensus::Config { leases, entry_bytes_max: self.entry_bytes_max(), ..self.timing }
     }
 
-    /// The bytes of requests that one entry may carry: an eighth of a segment, for the log takes records of up to a quarter, and
-    /// an entry has a little more in it than what was asked for.
+    /// The bytes of requests that one entry may carry. The log takes records of up to a quarter of a segment, less what a segment
+    /// has besides; and the last request of an entry may come to more than it was taken for, by the largest write.
     pub(crate) fn entry_bytes_max(&self) -> usize {
-        let eighth = usize::try_from(self.log_segment.bytes() / 8).unwrap_or(usize::MAX);
-        self.timing.entry_bytes_max.min(eighth)
+        let quarter = usize::try_from(self.log_segment.bytes() / 4).unwrap_or(usize::MAX);
+        self.timing.entry_bytes_max.min(quarter.saturating_sub(WRITE_BYTES_MAX))
     }
 
     /// What the memory goes to.

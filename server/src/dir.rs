@@ -6,11 +6,12 @@
 //! DIR/log/        the node's log
 //! DIR/engine/     the engine's files
 //! DIR/snapshots/  snapshots of partitions on their way in
+//! DIR/spare       takes up room that is given up when the disk is full: see `node::room`
 //! ```
 //!
 //! # Invariants
 //! - A directory that is refused is left as it was. A foreign one does not even get a lock file.
-//! - `node.toml` is replaced whole (written beside, synced, renamed, the directory synced), so a crash leaves the old one
+//! - `node.toml` is written only where it changes, and replaced whole (written beside, synced, renamed, the directory synced), so a crash leaves the old one
 //!   or the new one. It is made before anything else in the directory but the lock, so that a directory without it is new
 //!   or somebody else's.
 //! - The lock is the kernel's, on an open file: it ends with the process, however that ends, and two opens in one process
@@ -29,7 +30,7 @@ use rustix::fs::{FlockOperation, flock, statvfs};
 
 pub use self::error::DirError;
 pub use self::identity::{CatalogMember, FORMAT, Identity, Mode};
-use crate::config::EngineName;
+use crate::config::EngineKind;
 
 mod error;
 mod identity;
@@ -52,27 +53,30 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Opens a directory, which is made if there is none, and counts the start.
+    /// Opens a directory, which is made if there is none. One that is there already is only read, so that a full disk is no
+    /// reason not to open it.
     ///
     /// # Errors
     /// See [`DirError`]; what was there is untouched then.
-    pub fn open(path: &Path, engine: EngineName, mode: Mode) -> Result<Self, DirError> {
+    pub fn open(path: &Path, engine: EngineKind, mode: Mode) -> Result<Self, DirError> {
         make(path)?;
         refuse_foreign(path)?;
         let mut lock = lock(path)?;
         let identity = match identity::read(&path.join(IDENTITY))? {
             Some(found) => {
                 agrees(path, &found, engine, mode)?;
-                let starts = found.starts.saturating_add(1);
-                Identity { starts, ..found }
+                found
             }
-            None => Identity::new(engine, mode, random_u64()?),
+            None => {
+                let identity = Identity::new(engine, mode, random_u64()?);
+                store(path, &identity)?;
+                identity
+            }
         };
-        store(path, &identity)?;
         for name in SUBDIRECTORIES {
             make(&path.join(name))?;
         }
-        sign(&mut lock).map_err(DirError::io("writing", &path.join(LOCK)))?;
+        sign(&mut lock);
         Ok(Self { path: path.to_owned(), identity: Mutex::new(identity), _lock: lock })
     }
 
@@ -242,18 +246,17 @@ fn lock(path: &Path) -> Result<File, DirError> {
 fn holder(lock: &mut File) -> Option<u32> {
     let mut text = String::new();
     lock.take(16).read_to_string(&mut text).ok()?;
-    text.trim_end().parse().ok()
+    text.trim().parse().ok()
 }
 
-/// Writes this process's id into a lock file that it holds: help for people, so it is not synced.
-fn sign(lock: &mut File) -> io::Result<()> {
-    lock.set_len(0)?;
-    lock.rewind()?;
-    writeln!(lock, "{}", std::process::id())
+/// Writes this process's id into a lock file that it holds: help for people, so it is not synced, and a disk that is too full
+/// for it is no reason to stop. Of one length whatever the number, so that nothing has to be cut off.
+fn sign(lock: &mut File) {
+    let _ = lock.rewind().and_then(|()| writeln!(lock, "{:<10}", std::process::id()));
 }
 
 /// Refuses a directory made for another engine, or for the other kind of use.
-fn agrees(dir: &Path, found: &Identity, engine: EngineName, mode: Mode) -> Result<(), DirError> {
+fn agrees(dir: &Path, found: &Identity, engine: EngineKind, mode: Mode) -> Result<(), DirError> {
     let dir = || dir.to_owned();
     if found.engine != engine {
         return Err(DirError::Engine { dir: dir(), made: found.engine, asked: engine });

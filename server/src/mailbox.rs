@@ -158,6 +158,12 @@ pub struct Inbox<T> {
 }
 
 impl<T> Inbox<T> {
+    /// Whether the mailbox is closed: for a consumer that is long at something and should know that it is to end.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.lock().closed
+    }
+
     /// Takes everything that waits, in order; if nothing does, sleeps until something comes, at most for `wait_max` (`None`:
     /// for however long). What `events` still held is dropped first; give the same vector each time, for its room is reused.
     pub fn drain(&mut self, events: &mut Vec<T>, wait_max: Option<Duration>) -> Drained {

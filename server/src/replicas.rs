@@ -1,7 +1,7 @@
 //! The replicas of a node: who holds what, and the ways to it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use stator_consensus::{GroupId, GroupStatus, ReplicaView};
@@ -32,8 +32,8 @@ pub(crate) struct Replicas {
     /// Those that were removed from this node, and are never to be made again (R8); true once a crash does not bring them back.
     removed: RwLock<BTreeMap<GroupId, bool>>,
     hosts: RwLock<Vec<HostMailbox>>,
-    /// Whether a host waits for room in the log.
-    log_stalled: AtomicBool,
+    /// How many hosts wait for room in the log, which they share.
+    log_stalled: AtomicUsize,
     /// The states of the groups, as their hosts last told.
     states: RwLock<BTreeMap<GroupId, GroupStatus>>,
 }
@@ -94,16 +94,18 @@ impl Replicas {
         self.failed.read().unwrap_or_else(PoisonError::into_inner).contains_key(&group)
     }
 
-    /// A host waits for room in the log, or does not any more.
-    pub(crate) fn set_log_stalled(&self, stalled: bool) {
-        if self.log_stalled.load(Ordering::Relaxed) != stalled {
-            self.log_stalled.store(stalled, Ordering::Relaxed);
+    /// One more host waits for room in the log, or one of those that did does not any more. Each tells its own changes.
+    pub(crate) fn note_log_stalled(&self, stalled: bool) {
+        if stalled {
+            self.log_stalled.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.log_stalled.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// Whether a host waits for room in the log: no more requests are to come meanwhile.
     pub(crate) fn log_stalled(&self) -> bool {
-        self.log_stalled.load(Ordering::Relaxed)
+        self.log_stalled.load(Ordering::Relaxed) > 0
     }
 
     /// The hosts of the node.

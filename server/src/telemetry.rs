@@ -32,6 +32,8 @@ pub fn install(format: LogFormat, filter: &str) -> Result<(), ConfigError> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would tell of them by a macro that panics: where the lines go to a file, the disk may be full.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let installed = match format {
         LogFormat::Text => subscriber.try_init(),
@@ -43,7 +45,7 @@ pub fn install(format: LogFormat, filter: &str) -> Result<(), ConfigError> {
 /// Bytes of the longest name that a caller may give a request.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 
-/// Makes the names of requests whose callers gave none: short, and never twice on a node, over its restarts too.
+/// Makes the names of requests whose callers gave none: short, and never twice on a node, most likely over its restarts too.
 #[derive(Debug)]
 pub struct RequestIds {
     prefix: String,
@@ -51,11 +53,11 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    /// Names of the `starts`-th start of the node whose directory has this incarnation: some of its digits keep the names
-    /// of nodes apart, most likely.
+    /// Names of a start, by a number that is its own, of the node whose directory has this incarnation: some digits of each
+    /// keep the names of nodes and of starts apart, most likely.
     #[must_use]
-    pub fn new(incarnation: u64, starts: u64) -> Self {
-        let prefix = format!("{:06x}-{starts:x}-", incarnation & 0xff_ffff);
+    pub fn new(incarnation: u64, start: u64) -> Self {
+        let prefix = format!("{:06x}-{:x}-", incarnation & 0xff_ffff, start & 0xff_ffff);
         Self { prefix, next: AtomicU64::new(1) }
     }
 

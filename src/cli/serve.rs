@@ -1,6 +1,7 @@
 //! `stator serve`: a node in this process.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use stator_server::config::ServeArgs;
 use stator_server::{Node, Sockets, telemetry};
 
 use super::output::{Failure, say};
-use super::stop::Stop;
+use super::stop::{Asker, Stop};
 
 /// How long a node may take to end in good order.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -22,6 +23,10 @@ const UNREADY_EVERY: Duration = Duration::from_secs(30);
 /// KiB, MiB, GiB or TiB, times one of ms, s or m; lists are separated by commas.
 ///
 /// Without --initial-nodes and --join the node is a cluster of its own. `stator cluster` runs several nodes on this machine.
+///
+/// It ends with exit code 2 if a setting is not allowed; with 1 if a port or the directory cannot be had, if its data is damaged
+/// (the line names the file and the offset) or of a newer version, which is left as it was, or if the node fails; and with 0 if
+/// it was asked to end.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
@@ -34,6 +39,10 @@ pub(crate) struct Serve {
     /// End when standard input ends: it is a pipe from the process that supervises this one.
     #[arg(long, hide = true)]
     parent_pipe: bool,
+
+    /// The directory of a whole cluster, to be removed by the last of its nodes if their supervisor is dead.
+    #[arg(long, hide = true, value_name = "DIR", requires = "parent_pipe")]
+    temporary: Option<PathBuf>,
 }
 
 /// What `--json` prints when the node is ready.
@@ -81,7 +90,15 @@ pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
         tracing::info!("stopping: asked to by {who}");
     }
     stop.no_later_than(STOP_TIMEOUT);
-    node.shutdown().await;
+    if matches!(ended, Ok(Asker::Supervisor)) {
+        // The other nodes end as well.
+        node.shutdown_with_cluster().await;
+        if let Some(dir) = serve.temporary {
+            super::cluster::remove_temporary(&dir);
+        }
+    } else {
+        node.shutdown().await;
+    }
     ended.map(drop)
 }
 

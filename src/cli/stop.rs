@@ -1,5 +1,6 @@
 //! When a process that runs on is to end: Ctrl-C, SIGTERM, or the end of the process that started it.
 
+use std::fmt;
 use std::io::{self, Read as _};
 use std::time::Duration;
 
@@ -10,6 +11,27 @@ use super::output::complain;
 
 /// Signals within this time are one.
 const ONCE: Duration = Duration::from_millis(500);
+
+/// Who asks a process to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// Somebody at the terminal.
+    Interrupt,
+    /// Whoever sent SIGTERM.
+    Terminate,
+    /// The supervisor: it has ended, or ends all of its nodes.
+    Supervisor,
+}
+
+impl fmt::Display for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupt => "an interrupt",
+            Self::Terminate => "SIGTERM",
+            Self::Supervisor => "the supervisor",
+        })
+    }
+}
 
 /// What asks a process to end.
 pub(crate) struct Stop {
@@ -30,7 +52,7 @@ impl Stop {
     }
 
     /// Resolves when the process is asked to end, with who asks.
-    pub(crate) async fn asked(&mut self) -> &'static str {
+    pub(crate) async fn asked(&mut self) -> Asker {
         let parent = async {
             match &mut self.parent {
                 // Whether it is told or dropped, the thread has ended, and with it the pipe.
@@ -39,9 +61,9 @@ impl Stop {
             }
         };
         tokio::select! {
-            _ = self.interrupt.recv() => "an interrupt",
-            _ = self.terminate.recv() => "SIGTERM",
-            () = parent => "the end of the supervisor",
+            _ = self.interrupt.recv() => Asker::Interrupt,
+            _ = self.terminate.recv() => Asker::Terminate,
+            () = parent => Asker::Supervisor,
         }
     }
 

@@ -180,6 +180,16 @@ fn a_temporary_cluster_leaves_nothing() {
 }
 
 #[test]
+fn a_temporary_cluster_whose_supervisor_is_killed_leaves_nothing_either() {
+    let mut cluster = Cluster::start(&["--temp"]);
+    cluster.create_table();
+    let (data, pids) = (cluster.data(), cluster.pids());
+    cluster.supervisor.kill();
+    assert!(eventually(|| !pids.iter().any(|pid| runs(*pid))));
+    assert!(eventually(|| !data.exists()), "{} is left", data.display());
+}
+
+#[test]
 fn a_node_is_left_dead_if_so_asked() {
     let cluster = Cluster::start(&["--no-restart"]);
     cluster.create_table();
@@ -191,6 +201,7 @@ fn a_node_is_left_dead_if_so_asked() {
     let (code, said) = cluster.supervisor.terminate();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("node 3") && said.contains("signal: 9"), "{said}");
+    assert!(!said.contains("error:"), "a notice is no error: {said}");
 }
 
 #[test]

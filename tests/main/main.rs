@@ -10,6 +10,8 @@ mod cli;
 #[cfg(feature = "cli")]
 mod cluster;
 mod embedded;
+#[cfg(feature = "cli")]
+mod faults;
 mod fuzz;
 #[cfg(feature = "cli")]
 mod support;

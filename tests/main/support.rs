@@ -30,7 +30,7 @@ pub(crate) fn program(dir: &Path) -> Command {
     command
         .current_dir(dir)
         .env("STATOR_MEMORY", "128MiB")
-        .env("STATOR_LOG_SEGMENT", "4MiB")
+        .env("STATOR_LOG_SEGMENT", "8MiB")
         .env("STATOR_LOG_BUDGET", "64MiB")
         .env("STATOR_MIN_FREE", "16MiB");
     command

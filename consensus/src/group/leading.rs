@@ -115,10 +115,11 @@ impl<E: Evaluator, T> Group<E, T> {
             return Ok(());
         }
         let Some(ticket) = self.lease.view().begin_unleased() else { return Ok(()) };
-        self.evaluator.begin_leading(leading.term).map_err(|error| error.to_string())?;
+        let begun = self.evaluator.begin_leading(leading.term);
         if !self.lease.view().holds_unleased(ticket) {
             return Ok(());
         }
+        begun.map_err(|error| error.to_string())?;
         self.leading = Some(Leading { ready: true, ..leading });
         self.lease.view().set_serves(true);
         if self.is_alone() {
@@ -166,7 +167,8 @@ impl<E: Evaluator, T> Group<E, T> {
     ) -> Result<Filled, Fault> {
         let mut reserved = 0usize;
         while let Some(weight) = self.waiting.next_weight() {
-            let with_next = reserved.saturating_add(weight);
+            // An update's image may have come to more than it was taken for.
+            let with_next = reserved.max(draft.payload.len()).saturating_add(weight);
             if reserved > 0 && with_next > cx.config.entry_bytes_max {
                 break;
             }
@@ -183,10 +185,11 @@ impl<E: Evaluator, T> Group<E, T> {
             reserved = with_next;
             self.evaluating = Some(token);
             let evaluated = self.evaluator.evaluate(request, draft);
-            let evaluated = evaluated.map_err(|error| error.to_string())?;
+            // Judged before the error: an engine that is being opened again refuses to be read, which is no fault of the replica.
             if !self.lease.view().holds_unleased(ticket) {
                 return Ok(Filled::Disturbed);
             }
+            let evaluated = evaluated.map_err(|error| error.to_string())?;
             let Some(token) = self.evaluating.take() else { break };
             if evaluated.rests_on == draft.index {
                 self.drafted.push((token, evaluated.outcome));

@@ -219,6 +219,7 @@ impl<E: Evaluator, T> Group<E, T> {
         &mut self,
         cx: &mut Context<'_, E, T>,
         peer: &PeerMessage,
+        takes_entries: bool,
     ) -> Result<(), Fault> {
         let message = match admission::admit(peer, &self.spec, &self.node.raft) {
             Ok(message) => message,
@@ -237,11 +238,12 @@ impl<E: Evaluator, T> Group<E, T> {
         }
         match message.get_msg_type() {
             // A follower that applies too slowly takes no more entries until it has caught up: what it has not applied is held
-            // in memory, and a campaign loads all of it (R11, R12). Heartbeats go on, so that the leader does not take it for
-            // dead.
+            // in memory, and a campaign loads all of it (R11, R12). Nor does one whose node has no room for them. Heartbeats go
+            // on, so that the leader does not take it for dead; it sends them again.
             MessageType::MsgAppend
                 if !message.entries.is_empty()
-                    && self.feed.bytes() > cx.config.apply_backlog_bytes_max =>
+                    && (!takes_entries
+                        || self.feed.bytes() > cx.config.apply_backlog_bytes_max) =>
             {
                 cx.effects.throttled_messages += 1;
                 return Ok(());

@@ -42,6 +42,8 @@ pub struct Host<E: Evaluator, T> {
     unsynced: VecDeque<(u64, Vec<GroupId>)>,
     /// What all groups together hold.
     footprint: Footprint,
+    /// Whose entries are taken from their leaders.
+    takes_entries: fn(GroupId) -> bool,
     retiring: bool,
     turn: u64,
     tick: u64,
@@ -93,6 +95,7 @@ impl<E: Evaluator, T> Host<E, T> {
             peers: Peers::default(),
             unsynced: VecDeque::new(),
             footprint: Footprint::default(),
+            takes_entries: |_| true,
             retiring: false,
             turn: 0,
             tick: 0,
@@ -121,6 +124,12 @@ impl<E: Evaluator, T> Host<E, T> {
     #[must_use]
     pub fn leads(&self) -> usize {
         self.groups.values().filter(|group| group.is_leading() && !group.is_alone()).count()
+    }
+
+    /// Says of which groups entries are taken from leaders elsewhere: a node without room for them lets them be sent again later,
+    /// and stays a follower in all else.
+    pub fn set_takes_entries(&mut self, takes_entries: fn(GroupId) -> bool) {
+        self.takes_entries = takes_entries;
     }
 
     /// Whether nobody waits for an answer, nothing waits for the log, and everything committed is applied.
@@ -328,12 +337,13 @@ impl<E: Evaluator, T> Host<E, T> {
             self.peers.hear(node, self.tick);
         }
         turn.dirty.insert(id);
+        let takes_entries = (self.takes_entries)(id);
         self.with_group(turn, effects, id, |group, cx| {
             if message.class == Class::Rest {
                 group.hear_rest(message);
                 Ok(())
             } else {
-                group.step(cx, message)
+                group.step(cx, message, takes_entries)
             }
         });
     }

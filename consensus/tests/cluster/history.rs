@@ -52,9 +52,9 @@ impl History {
         now: u64,
     ) {
         let (key, what) = match *request {
-            Request::Put { key, value } | Request::Big { key, value, .. } => {
-                (key, What::Write(value))
-            }
+            Request::Put { key, value }
+            | Request::Big { key, value, .. }
+            | Request::Grown { key, value, .. } => (key, What::Write(value)),
             // Those that are meant to fail are reads.
             Request::PutIf { key, expected: u64::MAX, .. } => (key, What::Read),
             Request::PutIf { key, value, .. } => (key, What::Write(value)),

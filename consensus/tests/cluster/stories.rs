@@ -347,6 +347,49 @@ fn an_entry_is_bounded_and_a_turn_makes_several() {
 }
 
 #[test]
+fn an_entry_is_bounded_by_what_its_requests_came_to() {
+    let config = Config { entry_bytes_max: 2 << 10, ..Config::default() };
+    let mut world = World::with_group(3, 18, config);
+    put_done(&mut world, 1);
+    let before = world.status(1, GROUP).expect("there").last_index;
+    let tokens: Vec<Token> = (0..10)
+        .map(|at| world.submit(1, GROUP, Request::Grown { key: 2 + at, value: 1, len: 1600 }))
+        .collect();
+    for token in tokens {
+        await_end(&mut world, token, &End::Done);
+    }
+    // The second is begun with room left, and fills the entry beyond it: no third.
+    assert_eq!(world.status(1, GROUP).expect("there").last_index, before + 5);
+    finish(&mut world);
+}
+
+#[test]
+fn a_follower_without_room_takes_no_entries_and_catches_up_later() {
+    let mut world = World::with_group(3, 19, Config::default());
+    put_done(&mut world, 1);
+    world.run(SECOND);
+    let take = |world: &mut World, takes: fn(GroupId) -> bool| {
+        world.node(3).host.as_mut().expect("up").set_takes_entries(takes);
+    };
+    take(&mut world, |_| false);
+    let before = world.status(3, GROUP).expect("there");
+    for value in 2..50 {
+        put_done(&mut world, value);
+    }
+    world.run(2 * SECOND);
+    let without = world.status(3, GROUP).expect("there");
+    assert_eq!(without.last_index, before.last_index, "nothing was taken");
+    assert_eq!((without.term, without.leader), (before.term, before.leader), "it follows on");
+    take(&mut world, |group| group == GROUP);
+    put_done(&mut world, 50);
+    let last = world.status(1, GROUP).expect("there").last_index;
+    world.run_until("catching up", |world| {
+        world.status(3, GROUP).expect("there").last_index == last
+    });
+    finish(&mut world);
+}
+
+#[test]
 fn a_fault_in_one_group_leaves_the_others_alone_and_loses_no_token() {
     for panic in [false, true] {
         let mut world = World::new(1, 19, Config::default());

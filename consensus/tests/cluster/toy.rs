@@ -27,6 +27,12 @@ pub(crate) enum Request {
         value: u64,
         len: usize,
     },
+    /// A put that comes to far more than it said.
+    Grown {
+        key: u8,
+        value: u64,
+        len: usize,
+    },
     /// The data is replaced while it is read.
     Disturb,
     /// The evaluator fails, or panics.
@@ -187,6 +193,10 @@ impl Evaluator for Evaluating {
             },
             Request::Big { key, value, len } => {
                 self.padding += len / 8 * 8;
+                Ok(self.put(draft, key, value))
+            }
+            Request::Grown { key, value, len } => {
+                (1..len / 16).for_each(|_| drop(self.put(draft, key, value)));
                 Ok(self.put(draft, key, value))
             }
             Request::Disturb => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::value::Value;
 #[cfg(feature = "cli")]
 use super::value::parse;
-use super::{AdminListen, ByteSize, ConfigError, EngineName, LogFormat, NodeConfig, ReadMode, Tls};
+use super::{AdminListen, ByteSize, ConfigError, EngineKind, LogFormat, NodeConfig, ReadMode, Tls};
 
 /// A file of settings that is longer is none.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -56,10 +56,9 @@ pub struct PartialConfig {
     #[cfg_attr(feature = "cli", arg(long, value_name = "NAME"))]
     pub region: Option<String>,
 
-    /// The engine under the data: fjall, sled or memory (which forgets everything: for tests). A data directory keeps the
-    /// one that it was made with [default: fjall]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "NAME", value_parser = parse::<EngineName>))]
-    pub engine: Option<EngineName>,
+    /// The engine under the data: fjall or sled. A data directory keeps the one that it was made with [default: fjall]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "NAME", value_parser = parse::<EngineKind>))]
+    pub engine: Option<EngineKind>,
 
     /// The memory to keep to, caches, buffers and queues together; at least 128MiB [default: 512MiB]
     #[cfg_attr(feature = "cli", arg(long, value_name = "SIZE", value_parser = parse::<ByteSize>))]
@@ -70,7 +69,7 @@ pub struct PartialConfig {
     #[cfg_attr(feature = "cli", arg(long, value_name = "SIZE", value_parser = parse::<ByteSize>))]
     pub log_budget: Option<ByteSize>,
 
-    /// The size of the log's files, a multiple of 4KiB [default: 64MiB]
+    /// The size of the log's files, a multiple of 4KiB; at least 8MiB [default: 64MiB]
     #[cfg_attr(feature = "cli", arg(long, value_name = "SIZE", value_parser = parse::<ByteSize>))]
     pub log_segment: Option<ByteSize>,
 

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use super::value::{Value, show};
 use super::{
-    ByteSize, EngineName, LogFormat, MemoryPlan, NodeConfig, PartialConfig, ReadMode, load,
+    ByteSize, EngineKind, LogFormat, MemoryPlan, NodeConfig, PartialConfig, ReadMode,
+    WRITE_BYTES_MAX, load,
 };
 
 const NO_VARIABLES: [(String, String); 0] = [];
@@ -70,7 +71,7 @@ fn a_file_sets_everything() {
         join: Vec::new(),
         zone: Some("z1".into()),
         region: "eu".into(),
-        engine: EngineName::Sled,
+        engine: EngineKind::Sled,
         memory: ByteSize::mib(1024),
         log_budget: ByteSize::mib(256),
         log_segment: ByteSize::mib(16),
@@ -233,10 +234,11 @@ fn every_wrong_value_is_named_with_what_is_allowed() {
         ),
         ("region = ''", "region = ", "1 to 64 letters"),
         ("zone = 'a b'", "zone = a b", "1 to 64 letters"),
-        ("engine = 'rocksdb'", "engine = \"rocksdb\"", "fjall, sled or memory"),
+        ("engine = 'rocksdb'", "engine = \"rocksdb\"", "fjall or sled"),
+        ("engine = 'memory'", "engine = memory", "fjall or sled"),
         ("memory = '127MiB'", "memory = 127MiB", "at least 128MiB"),
-        ("log_segment = '4KiB'", "log_segment = 4KiB", "from 16KiB to 1GiB"),
-        ("log_segment = '20001B'", "log_segment = 20001B", "a multiple of 4KiB"),
+        ("log_segment = '4KiB'", "log_segment = 4KiB", "from 8MiB to 1GiB"),
+        ("log_segment = '10000001B'", "log_segment = 10000001B", "a multiple of 4KiB"),
         ("log_budget = '255MiB'", "log_budget = 255MiB", "four times log_segment, 256MiB"),
         ("min_free = 0", "min_free = 0B", "at least 1MiB"),
         ("snapshot_rate = 0", "snapshot_rate = 0B", "at least 1MiB"),
@@ -440,4 +442,23 @@ mod flags {
         Cli::command().debug_assert();
         assert!(Cli::from_arg_matches(&Cli::command().get_matches_from(["stator"])).is_ok());
     }
+}
+
+#[test]
+fn the_largest_item_fits_into_an_entry_of_the_smallest_log() {
+    use stator_model::{AttributeValue, EncodedItem, Item, limits};
+    // Two bytes of the limit for an empty text in a list are one as DynamoDB counts and four as they are stored.
+    let texts = vec![AttributeValue::from(""); limits::ITEM_BYTES_MAX - 8];
+    let item = Item::from([("a".to_owned(), AttributeValue::L(texts))]);
+    let item = EncodedItem::encode(&item);
+    let size = item.check().expect("an item").size;
+    assert!((limits::ITEM_BYTES_MAX - 8..=limits::ITEM_BYTES_MAX).contains(&size), "{size}");
+    assert!(item.as_bytes().len() > 3 * size && item.as_bytes().len() < WRITE_BYTES_MAX);
+
+    let smallest = NodeConfig { log_segment: ByteSize::mib(8), ..NodeConfig::default() };
+    smallest.validate().expect("allowed");
+    let record = smallest.log_segment.bytes() as usize / 4 - (16 << 10);
+    assert!(smallest.entry_bytes_max() >= 256 << 10);
+    assert!(smallest.entry_bytes_max() + item.as_bytes().len() <= record);
+    assert_eq!(NodeConfig::default().entry_bytes_max(), 1 << 20);
 }

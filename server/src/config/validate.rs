@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::value::show;
-use super::{ByteSize, ConfigError, MemoryPlan, NodeConfig};
+use super::{ByteSize, ConfigError, EngineKind, MemoryPlan, NodeConfig};
 
 type Checked = Result<(), ConfigError>;
 
@@ -21,12 +21,23 @@ impl NodeConfig {
     /// # Errors
     /// The first one that is not allowed: one line that names key, value and what is allowed.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        self.check_engine()?;
         self.check_addresses()?;
         self.check_nodes()?;
         self.check_names()?;
         self.check_sizes()?;
         self.check_counts()?;
         self.timing.validate().map_err(ConfigError::text)
+    }
+
+    fn check_engine(&self) -> Checked {
+        if self.engine != EngineKind::Memory {
+            return Ok(());
+        }
+        // Its data would be gone at the next start, and the log and the catalog would still speak of them.
+        let why = "it must be fjall or sled, for a node's directory outlives the node; \
+                   a database in memory is opened in a process, by stator::in_memory";
+        Err(ConfigError::new("engine", self.engine, why))
     }
 
     fn check_addresses(&self) -> Checked {
@@ -104,7 +115,8 @@ impl NodeConfig {
     fn check_sizes(&self) -> Checked {
         let memory_min = ByteSize::new(MemoryPlan::TOTAL_MIN);
         at_least("memory", self.memory, memory_min)?;
-        within("log_segment", self.log_segment, ByteSize::new(16 << 10)..=ByteSize::mib(1024))?;
+        // The largest item fits into an entry of the smallest one: see `entry_bytes_max`.
+        within("log_segment", self.log_segment, ByteSize::mib(8)..=ByteSize::mib(1024))?;
         if !self.log_segment.bytes().is_multiple_of(4096) {
             let why = "it must be a multiple of 4KiB";
             return Err(ConfigError::new("log_segment", self.log_segment, why));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use stator_storage::engine::EngineKind;
 
 /// A value that can be read from text: of a flag, a variable, or a file.
 pub(super) trait Value: Sized {
@@ -39,7 +39,7 @@ macro_rules! from_str {
     )+};
 }
 
-from_str!(ByteSize, EngineName);
+from_str!(ByteSize);
 
 /// [`Value::parse`] as a function, for the parser of flags.
 #[cfg(feature = "cli")]
@@ -125,16 +125,28 @@ fn with_unit(text: &str, units: &[(&str, u64)], bare: Option<u64>) -> Option<u64
     digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// The engine under a node's state machines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EngineName {
-    /// A log-structured merge tree.
-    Fjall,
-    /// A B-tree on a log.
-    Sled,
-    /// Nothing on disk: for tests.
-    Memory,
+/// An engine in the files that remember one, by its name: for `#[serde(with)]`.
+pub mod engine_name {
+    use serde::de::{Deserialize as _, Deserializer, Error as _};
+    use serde::ser::Serializer;
+
+    use super::EngineKind;
+
+    /// Writes the name.
+    ///
+    /// # Errors
+    /// Those of the format.
+    pub fn serialize<S: Serializer>(engine: &EngineKind, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(engine.name())
+    }
+
+    /// Reads the name.
+    ///
+    /// # Errors
+    /// If there is no engine of that name.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EngineKind, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
 }
 
 /// How strong reads are served.
@@ -183,9 +195,14 @@ macro_rules! words {
     };
 }
 
-words!(EngineName { Fjall = "fjall", Sled = "sled", Memory = "memory" } "it must be fjall, sled or memory");
 words!(ReadMode { Lease = "lease", ReadIndex = "read-index" } "it must be lease or read-index");
 words!(LogFormat { Text = "text", Json = "json" } "it must be text or json");
+
+impl Value for EngineKind {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "it must be fjall or sled".into())
+    }
+}
 
 /// Where the admin port listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{FORMAT, Mode};
-use crate::config::EngineName;
+use crate::config::EngineKind;
 
 /// Why a data directory was refused. What was there is untouched.
 #[derive(Debug)]
@@ -46,9 +46,9 @@ pub enum DirError {
         /// The directory.
         dir: PathBuf,
         /// The engine that it was made with.
-        made: EngineName,
+        made: EngineKind,
         /// The engine that was asked for.
-        asked: EngineName,
+        asked: EngineKind,
     },
     /// The directory is a cluster node's and was to be opened in a process, or the reverse.
     Mode {

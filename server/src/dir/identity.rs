@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::DirError;
-use crate::config::EngineName;
+use crate::config::{EngineKind, engine_name};
 
 /// The newest format of `node.toml`, and of the directory around it, that this version knows, and the one it writes.
 pub const FORMAT: u64 = 1;
@@ -45,12 +45,11 @@ pub struct Identity {
     /// What kind of database it is.
     pub mode: Mode,
     /// The engine that it was made with, and that it keeps.
-    pub engine: EngineName,
+    #[serde(with = "engine_name")]
+    pub engine: EngineKind,
     /// A random number drawn when the directory was made: a node that lost its directory is not the same node (R8).
     #[serde(serialize_with = "to_hex", deserialize_with = "from_hex")]
     pub incarnation: u64,
-    /// How often the directory was opened, this time included.
-    pub starts: u64,
     /// The cluster, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
@@ -64,13 +63,12 @@ pub struct Identity {
 
 impl Identity {
     /// That of a directory opened for the first time.
-    pub(super) const fn new(engine: EngineName, mode: Mode, incarnation: u64) -> Self {
+    pub(super) const fn new(engine: EngineKind, mode: Mode, incarnation: u64) -> Self {
         Self {
             format: FORMAT,
             mode,
             engine,
             incarnation,
-            starts: 1,
             cluster_id: None,
             node_id: None,
             catalog: Vec::new(),

@@ -10,9 +10,10 @@ mod balance;
 mod compare;
 mod intake;
 mod membership;
+mod metered;
 mod open;
 mod replica_life;
-mod room;
+pub(crate) mod room;
 mod standing;
 mod start;
 mod watch;
@@ -70,7 +71,7 @@ pub(crate) struct Inner {
     /// Threads for long reads.
     pub(crate) pool: Arc<Semaphore>,
     /// Whether there is room for writes.
-    pub(crate) room: room::Room,
+    pub(crate) room: Arc<room::Room>,
     /// Snapshots that have come, where any can.
     pub(crate) snapshots: Option<Arc<SnapshotFiles>>,
     /// Streams that bring snapshots.
@@ -298,10 +299,16 @@ impl Node {
         }
     }
 
-    /// Stops the node in good order.
-    pub async fn shutdown(mut self) {
+    /// Stops the node in good order, once others lead what it has led.
+    pub async fn shutdown(self) {
         self.inner.leaving.store(true, Ordering::Release);
         self.hand_over_all().await;
+        self.shutdown_with_cluster().await;
+    }
+
+    /// Stops the node in good order, where all nodes are stopped at once: nobody is left to lead anything.
+    pub async fn shutdown_with_cluster(mut self) {
+        self.inner.leaving.store(true, Ordering::Release);
         // The doors stop taking connections, finish what they are at, and end; so do the tasks.
         let _ = self.inner.stop.send(true);
         for mut task in self.tasks.drain(..) {

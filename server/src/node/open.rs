@@ -1,19 +1,23 @@
 //! Opening what a node keeps, and finding the replicas in it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stator_consensus::{GroupId, Recovered};
 use stator_storage::disk::RealDisk;
-use stator_storage::engine::{Engine, EngineKind, EngineOptions, Opened, open as open_engine};
+use stator_storage::engine::{
+    Engine, EngineKind, EngineOptions, Opened, inspect, open as open_engine,
+};
 use stator_storage::log::{GroupRecovery, Log, LogOptions, Recovery};
 use stator_storage::partition::spec::list_specs;
 use stator_storage::partition::{AppliedRecord, PartitionSpec, ReplicaState};
 use stator_storage::{Error, Result};
 
-use crate::config::{EngineName, NodeConfig};
+use super::metered::MeteredDisk;
+use crate::config::NodeConfig;
 use crate::dir::{DataDir, free_bytes};
+use crate::metrics::Metrics;
 use crate::snapshots::files::SnapshotFiles;
 
 /// The log and the engine of a node.
@@ -27,8 +31,14 @@ pub(crate) struct Stores {
     pub(crate) scratch: Option<tempfile::TempDir>,
 }
 
-/// Opens the stores of a data directory. The engine in memory has its log in a directory of its own that goes with the node.
-pub(crate) fn open(config: &NodeConfig, dir: Option<&DataDir>, salt: u64) -> Result<Stores> {
+/// Opens the stores of a data directory: the log first, because it leaves what it refuses as it was, and the engine may not. The
+/// engine in memory has its log in a directory of its own that goes with the node.
+pub(crate) fn open(
+    config: &NodeConfig,
+    dir: Option<&DataDir>,
+    salt: u64,
+    metrics: &Arc<Metrics>,
+) -> Result<Stores> {
     let plan = config.memory_plan();
     let options = LogOptions {
         segment_bytes: config.log_segment.bytes(),
@@ -37,29 +47,36 @@ pub(crate) fn open(config: &NodeConfig, dir: Option<&DataDir>, salt: u64) -> Res
         salt,
         ..LogOptions::default()
     };
-    let engine_options = engine_options(&plan);
-    let (log_dir, engine, scratch) = match dir {
-        Some(dir) => {
-            let kind = match config.engine {
-                EngineName::Fjall => EngineKind::Fjall,
-                EngineName::Sled => EngineKind::Sled,
-                EngineName::Memory => EngineKind::Memory,
-            };
-            (dir.log(), open_engine(&dir.engine(), kind, &engine_options)?, None)
-        }
+    let (log_dir, engine_dir, kind, scratch) = match dir {
+        Some(dir) => (dir.log(), dir.engine(), config.engine, None),
         None => {
             let scratch = tempfile::tempdir()
                 .map_err(|error| Error::io("making a temporary directory", &error))?;
-            let engine = open_engine(Path::new(""), EngineKind::Memory, &engine_options)?;
-            (scratch.path().to_owned(), engine, Some(scratch))
+            (scratch.path().to_owned(), PathBuf::new(), EngineKind::Memory, Some(scratch))
         }
     };
-    let engine = believed(engine)?;
+    inspect(&engine_dir, kind)?;
     let opening = |error| Error::io(format!("opening {}", log_dir.display()), &error);
-    let disk = RealDisk::open(&log_dir).map_err(opening)?;
-    let (log, recovery) = Log::open(Arc::new(disk), &options)?;
+    let disk = MeteredDisk::new(RealDisk::open(&log_dir).map_err(opening)?, metrics.clone());
+    let (log, recovery) =
+        Log::open(Arc::new(disk), &options).map_err(|error| placed(error, &log_dir))?;
+    let engine = believed(open_engine(&engine_dir, kind, &engine_options(&plan))?)?;
     let snapshots = dir.map(|dir| open_snapshots(dir, config.min_free.bytes())).transpose()?;
     Ok(Stores { log: Arc::new(log), recovery, engine, snapshots, scratch })
+}
+
+/// The log names its files; an operator wants their paths.
+fn placed(error: Error, dir: &Path) -> Error {
+    let path = |place: String| dir.join(place).display().to_string();
+    match error {
+        Error::Corruption { place, offset, message } => {
+            Error::Corruption { place: path(place), offset, message }
+        }
+        Error::Version { place, found, known } => {
+            Error::Version { place: path(place), found, known }
+        }
+        other => other,
+    }
 }
 
 fn open_snapshots(dir: &DataDir, min_free: u64) -> Result<SnapshotFiles> {

@@ -15,7 +15,7 @@ use super::standing::{Standing, standing};
 use super::{Inner, Node, balance, intake, membership, room};
 use crate::catalog::records::{CATALOG_GROUP, NodeRecord};
 use crate::clock::{Clock, RealClock};
-use crate::config::{EngineName, NodeConfig};
+use crate::config::{EngineKind, NodeConfig};
 use crate::dir::{DataDir, Mode};
 use crate::mailbox::mailbox;
 use crate::metrics::Metrics;
@@ -106,7 +106,7 @@ impl Node {
     /// Why it cannot, in one line.
     pub async fn embedded(mut config: NodeConfig, in_memory: bool) -> Result<Self, StartError> {
         let dir = if in_memory {
-            config.engine = EngineName::Memory;
+            config.engine = EngineKind::Memory;
             None
         } else {
             Some(DataDir::open(&config.data_dir, config.engine, Mode::Embedded).map_err(refused)?)
@@ -128,9 +128,10 @@ impl Node {
     ) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(RealClock);
         let incarnation = dir.as_ref().map_or_else(entropy, |dir| dir.identity().incarnation);
-        let starts = dir.as_ref().map_or(1, |dir| dir.identity().starts);
+        let metrics = Arc::new(Metrics::new(1, clock.wall_ms()));
+        let counted = metrics.clone();
         let (stores, census, config, dir) = tokio::task::spawn_blocking(move || {
-            let stores = open(&config, dir.as_ref(), incarnation)?;
+            let stores = open(&config, dir.as_ref(), incarnation, &counted)?;
             let census = census(stores.engine.as_ref(), &stores.recovery)?;
             Ok::<_, stator_storage::Error>((stores, census, config, dir))
         })
@@ -139,7 +140,6 @@ impl Node {
         .map_err(refused)?;
 
         let replicas = Arc::new(Replicas::default());
-        let metrics = Arc::new(Metrics::new(1, clock.wall_ms()));
         let fatal = Arc::new(watch::channel(None).0);
         let failed = Arc::new(AtomicBool::new(false));
         let (orders, snapshot_orders) = tokio::sync::mpsc::unbounded_channel();
@@ -153,6 +153,11 @@ impl Node {
         } else {
             config.initial_nodes.clone()
         };
+        let room = Arc::new(room::Room::new(
+            dir.as_ref().map(|dir| dir.path().to_owned()),
+            config.min_free.bytes(),
+            clock.clone(),
+        ));
         let peers = sockets.is_some().then(|| {
             let on_drop = replicas.clone();
             Peers::new(
@@ -174,6 +179,7 @@ impl Node {
             clock: &clock,
             snapshots: &snapshots,
             losses: &losses,
+            room: &room,
             fatal: &fatal,
             failed: &failed,
             outbound: match &peers {
@@ -192,6 +198,7 @@ impl Node {
             metrics: metrics.clone(),
             snapshots: snapshots.clone(),
             losses,
+            room: room.clone(),
             stop,
         };
         threads.push(flush.spawn().map_err(refused)?);
@@ -200,11 +207,7 @@ impl Node {
         let inner = Arc::new(Inner {
             own: standing.own,
             address,
-            room: room::Room::new(
-                dir.as_ref().map(|dir| dir.path().to_owned()),
-                config.min_free.bytes(),
-                clock.clone(),
-            ),
+            room,
             pool: Arc::new(Semaphore::new(config.query_threads)),
             clock,
             engine: stores.engine,
@@ -224,7 +227,7 @@ impl Node {
             joined: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             incarnation,
-            request_ids: RequestIds::new(incarnation, starts),
+            request_ids: RequestIds::new(incarnation, entropy()),
             slow_log: SlowLog::new(config.slow_request),
             intake: intake::Intake::new(
                 config.max_in_flight_requests,
@@ -323,6 +326,7 @@ struct Shells<'a> {
     clock: &'a Arc<dyn Clock>,
     snapshots: &'a Option<Arc<SnapshotFiles>>,
     losses: &'a Arc<Losses>,
+    room: &'a Arc<room::Room>,
     fatal: &'a Arc<watch::Sender<Option<String>>>,
     failed: &'a Arc<AtomicBool>,
     outbound: Arc<dyn Outbound>,
@@ -356,9 +360,12 @@ impl Shells<'_> {
             outbound: self.outbound.clone(),
             clock: self.clock.clone(),
             replicas: self.replicas.clone(),
+            room: self.room.clone(),
             metrics: self.metrics.clone(),
             write_bytes_max: self.config.memory_plan().log_buffers,
             stalled: std::collections::VecDeque::new(),
+            is_stalled: false,
+            is_full: false,
             fatal: fatal.clone(),
         };
         let apply_shell = ApplyShell {
@@ -371,6 +378,7 @@ impl Shells<'_> {
             metrics: self.metrics.clone(),
             snapshots: self.snapshots.clone(),
             losses: self.losses.clone(),
+            room: self.room.clone(),
         };
         threads.push(host_shell.spawn(number)?);
         threads.push(apply_shell.spawn(number)?);

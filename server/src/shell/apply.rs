@@ -5,7 +5,7 @@
 //!
 //! An engine that fails is opened again in place; what it lost by that is applied once more from the log, which holds everything
 //! the engine has not flushed, or installed once more from a snapshot's file, which stays until then. Until it has caught up, the
-//! replicas answer no reads.
+//! replicas answer no reads. On a full disk that waits for room, and the engine is read as it is meanwhile.
 //!
 //! ```text
 //!   Serving ──install──▶ Installing ──last step──▶ Serving
@@ -29,6 +29,7 @@ use super::flush::Losses;
 use super::{Fatal, FatalOnPanic, HostMailbox};
 use crate::mailbox::{Drained, Inbox, Mailbox};
 use crate::metrics::{Metrics, SnapshotStep};
+use crate::node::room::Room;
 use crate::replicas::Replicas;
 use crate::snapshots::files::SnapshotFiles;
 use crate::snapshots::install::{InstallRun, Progress};
@@ -126,6 +127,7 @@ pub(crate) struct ApplyShell {
     /// Snapshots that have come, where any can.
     pub(crate) snapshots: Option<Arc<SnapshotFiles>>,
     pub(crate) losses: Arc<Losses>,
+    pub(crate) room: Arc<Room>,
 }
 
 type All = BTreeMap<GroupId, Applying>;
@@ -311,16 +313,37 @@ impl ApplyShell {
 
     // An engine that failed.
 
-    /// Opens the engine again, and applies once more what it lost. All replicas share it, so all may have lost something.
+    /// Opens the engine again, and applies once more what it lost. All replicas share it, so all may have lost something. A node
+    /// that is to end does not wait for that: the log has it all.
     fn recover(&self, replicas: &mut All, failure: &Error) {
         tracing::error!(error = %failure, "the engine failed: it is opened again");
+        // Whatever was seen of the disk a moment ago.
+        self.room.look_again();
+        self.wait_for_room();
         for replica in replicas.values() {
             replica.applier.suspend_reads();
             replica.view.replace_data(replica.applied);
         }
         self.losses.begin(replicas.keys().copied());
         while let Err(error) = self.reopen_and_replay(replicas) {
+            if self.inbox.is_closed() {
+                // Without replicas, what still waits is dropped.
+                replicas.clear();
+                return;
+            }
             tracing::error!(%error, "the engine does not come back: it is tried again");
+            std::thread::sleep(REOPEN_PAUSE);
+        }
+    }
+
+    /// An engine that has failed on a full disk can be read as long as it is not closed: if there is no spare room for what is to
+    /// be applied, it stays open until the reserve is back, with which it will not fail again at once.
+    fn wait_for_room(&self) {
+        if self.room.is_ample() || self.room.spend_spare() {
+            return;
+        }
+        tracing::error!("the disk is full: nothing is applied until there is room, reads go on");
+        while !self.room.is_ample() && !self.inbox.is_closed() {
             std::thread::sleep(REOPEN_PAUSE);
         }
     }
@@ -377,8 +400,10 @@ impl ApplyShell {
 }
 
 impl Applying {
+    /// Applies what is not applied yet: a batch that the engine has answered with an error may be there all the same.
     fn apply(&mut self, entries: &[Committed]) -> Result<()> {
-        self.applier.apply(entries)?;
+        let held = entries.partition_point(|entry| entry.index <= self.applied);
+        self.applier.apply(entries.get(held..).unwrap_or_default())?;
         if let Some(last) = entries.last() {
             self.applied = last.index;
         }
@@ -387,7 +412,9 @@ impl Applying {
 
     /// Applies from what the engine holds to what it held. Then the replica may be read again.
     fn replay(&mut self, group: GroupId, log: &Log) -> Result<()> {
-        let mut next = self.applier.mark()?.index + 1;
+        let held = self.applier.mark()?.index;
+        self.applied = self.applied.max(held);
+        let mut next = held + 1;
         while next <= self.applied {
             let read = log.entries(group, next..self.applied + 1, REPLAY_BYTES)?;
             let entries: Vec<Committed> = read
@@ -411,3 +438,7 @@ impl Applying {
 pub(crate) fn is_engines(error: &Error) -> bool {
     matches!(error, Error::Engine(_) | Error::Full(_) | Error::Io { .. })
 }
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;

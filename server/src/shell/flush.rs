@@ -17,6 +17,7 @@ use stator_storage::log::Log;
 use stator_storage::machine::GroupId;
 
 use crate::metrics::Metrics;
+use crate::node::room::Room;
 use crate::replicas::Replicas;
 use crate::snapshots::files::SnapshotFiles;
 
@@ -54,6 +55,7 @@ pub(crate) struct FlushShell {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) snapshots: Option<Arc<SnapshotFiles>>,
     pub(crate) losses: Arc<Losses>,
+    pub(crate) room: Arc<Room>,
     /// Ends the thread when its other side is dropped.
     pub(crate) stop: Receiver<()>,
 }
@@ -66,7 +68,9 @@ impl FlushShell {
 
     fn run(self) {
         let mut flushed: Vec<(GroupId, u64)> = Vec::new();
+        let mut is_failing = false;
         while self.stop.recv_timeout(self.every) == Err(RecvTimeoutError::Timeout) {
+            self.room.keep_spare();
             let reopened = self.losses.reopened.load(Ordering::SeqCst);
             let mut applied: Vec<(GroupId, u64)> = self.replicas.applied();
             {
@@ -76,9 +80,13 @@ impl FlushShell {
             if applied != flushed {
                 let begun = std::time::Instant::now();
                 if let Err(error) = self.engine.flush() {
-                    tracing::error!(%error, "the engine could not be flushed");
+                    // Said once: it may be so for as long as the disk is full.
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::error!(%error, "the engine could not be flushed");
+                    }
                     continue;
                 }
+                is_failing = false;
                 self.metrics.engine_flush(begun.elapsed());
                 if self.losses.reopened.load(Ordering::SeqCst) != reopened {
                     continue;

@@ -1,4 +1,20 @@
 //! The thread of a consensus host.
+//!
+//! # A turn that is larger than what the log takes at once
+//! It is written in pieces, in the order of its records, each a batch of its own. Why that is as good as one batch, which is not
+//! atomic either:
+//! - *Hard states stay behind their entries* (R12). A group's records are in the order of its readies: what it was reset to, its
+//!   entries, its hard state, and so on; the log moves hard states behind everything else of their batch, and a cut moves nothing.
+//!   So whatever prefix of the pieces, and of the piece that was being written, a crash leaves, there is no commit index ahead of
+//!   its entries.
+//! - *Nobody has been told* (R6). Acknowledgements, votes, and all that is said in a new term wait for [`Event::Persisted`], which
+//!   comes with the last piece alone; the log completes batches in their order, and later turns wait behind this one. So a crash
+//!   between two pieces leaves, to all others, a replica that never had this turn. What it has besides are entries that it has not
+//!   acknowledged and that may stay or go; a term or a vote that is lost with the last piece was never given to anybody.
+//! - *The log's own format* (R13) knows batches only as writes: each carries the position that was known synced when it was issued.
+//!
+//! Truncations may be written ahead of pieces that wait for room: they speak of entries long synced and applied, and a group's
+//! truncation and its new entries do not touch.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,9 +31,11 @@ use stator_storage::partition::PartitionEvaluator;
 
 use super::apply::ApplyMailbox;
 use super::{Fatal, FatalOnPanic, HostEvent, HostMailbox, Token};
+use crate::catalog::records::CATALOG_GROUP;
 use crate::clock::Clock;
 use crate::mailbox::{Drained, Inbox};
 use crate::metrics::Metrics;
+use crate::node::room::Room;
 use crate::replicas::Replicas;
 
 /// How long to wait before a log that had no room is tried again, in nanoseconds.
@@ -49,11 +67,16 @@ pub(crate) struct HostShell {
     pub(crate) outbound: Arc<dyn Outbound>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) replicas: Arc<Replicas>,
+    pub(crate) room: Arc<Room>,
     pub(crate) metrics: Arc<Metrics>,
     /// The most that the log takes at once.
     pub(crate) write_bytes_max: u64,
     /// Turns' records that the log has not taken yet, in order; with the last ones of a turn, the turn.
     pub(crate) stalled: VecDeque<(Option<u64>, Vec<Record>)>,
+    /// Whether the others know that some do.
+    pub(crate) is_stalled: bool,
+    /// Whether they do because the log is full, and not merely busy.
+    pub(crate) is_full: bool,
     /// Told when the log fails. The host's mailbox is closed then, and the thread ends: it drops, and so answers, all who wait.
     pub(crate) fatal: Fatal,
 }
@@ -110,10 +133,23 @@ impl HostShell {
                 next_states_ns = now_ns + STATES_EVERY_NS;
                 self.replicas.set_states(host.statuses());
             }
+            host.set_takes_entries(self.takes_entries());
             if !events.is_empty() {
                 let effects = host.turn(now_ns, self.clock.wall_ms(), events.drain(..));
                 self.carry_out(effects);
             }
+        }
+    }
+
+    /// Whose entries are taken from leaders elsewhere: those of a log that is full would wait in memory, and a disk that is
+    /// nearly full is left to the catalog. They are sent again later.
+    fn takes_entries(&self) -> fn(GroupId) -> bool {
+        if self.is_full {
+            |_| false
+        } else if self.room.is_scarce() {
+            |group| group == CATALOG_GROUP
+        } else {
+            |_| true
         }
     }
 
@@ -169,7 +205,7 @@ impl HostShell {
                 }
                 Err(Error::LogBusy(_)) => break,
                 Err(Error::LogFull(why)) => {
-                    if !self.replicas.log_stalled() {
+                    if !std::mem::replace(&mut self.is_full, true) {
                         tracing::warn!(
                             why,
                             "the log is full: writes wait until it has been truncated"
@@ -184,7 +220,12 @@ impl HostShell {
                 }
             }
         }
-        self.replicas.set_log_stalled(!self.stalled.is_empty());
+        let is_stalled = !self.stalled.is_empty();
+        self.is_full &= is_stalled;
+        if is_stalled != self.is_stalled {
+            self.is_stalled = is_stalled;
+            self.replicas.note_log_stalled(is_stalled);
+        }
     }
 
     fn append(&self, turn: Option<u64>, records: &[Record]) -> stator_storage::Result<()> {

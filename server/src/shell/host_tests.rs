@@ -1,6 +1,9 @@
 //! A turn that is larger than what the log takes at once.
 
-use stator_storage::log::{LogCore, LogEntry, Record};
+use std::sync::Arc;
+
+use stator_storage::disk::{Crash, CrashDisk};
+use stator_storage::log::{HardState, LogCore, LogEntry, LogOptions, Mark, Record, recover};
 use stator_storage::machine::GroupId;
 
 use super::in_pieces;
@@ -25,4 +28,89 @@ fn a_turn_is_cut_where_it_has_to_be_and_nothing_is_lost() {
             assert!(piece.len() == 1 || LogCore::weight(piece) <= bytes_max, "{bytes_max}");
         }
     }
+}
+
+const GROUPS: [GroupId; 2] = [GroupId(7), GroupId(8)];
+
+/// Four readies of each of two groups in one turn: entries, and a hard state that says that they are committed, and a vote.
+fn turn() -> Vec<Record> {
+    let ready = |group: GroupId, number: u64| {
+        let first = 11 + 3 * number;
+        let entries = (first..first + 3).map(move |index| {
+            let data = vec![number as u8; 700 * (1 + index as usize % 3)].into();
+            Record::Entry { group, entry: LogEntry { index, term: 2 + number, kind: 0, data } }
+        });
+        let state = HardState { term: 2 + number, vote: 1, commit: first + 2 };
+        entries.chain([Record::HardState { group, state }])
+    };
+    GROUPS.into_iter().flat_map(|group| (0..4).flat_map(move |n| ready(group, n))).collect()
+}
+
+/// What a crash has left of the turn: of each group the first entries, and no hard state that is ahead of them. Answers whether
+/// all of it is there.
+fn check(image: CrashDisk, options: &LogOptions) -> bool {
+    let (_, _, found) = recover(Arc::new(image), options).expect("it opens");
+    let mut whole = true;
+    for group in GROUPS {
+        let group = found.groups.get(&group).expect("the group was there before");
+        let expected: Vec<u64> = (0..12).map(|at| 2 + at / 3).collect();
+        assert!(expected.starts_with(&group.terms), "{:?}", group.terms);
+        let HardState { term, commit, .. } = group.hard_state;
+        assert!(commit <= group.last_index(), "{commit} is ahead of {}", group.last_index());
+        assert!(term == 1 && commit == 10 || commit == 13 + 3 * (term - 2), "{term} {commit}");
+        whole &= term == 5 && group.last_index() == 22;
+    }
+    whole
+}
+
+#[test]
+fn a_crash_between_the_pieces_of_a_turn_leaves_no_commit_ahead_of_its_entries() {
+    let options = LogOptions {
+        segment_bytes: 64 << 10,
+        budget_bytes: 1 << 20,
+        pending_bytes: 32 << 10,
+        ..LogOptions::default()
+    };
+    let disk = CrashDisk::new();
+    let (mut core, files, _) = recover(Arc::new(disk.clone()), &options).expect("made");
+    let perform = |core: &mut LogCore, on_disk: &mut dyn FnMut()| {
+        while let Some(write) = core.flush() {
+            for op in &write.ops {
+                files.perform(op).expect("done");
+                on_disk();
+            }
+            core.completed(write);
+        }
+    };
+    let before = GROUPS.into_iter().flat_map(|group| {
+        let state = HardState { term: 1, vote: 0, commit: 10 };
+        let mark = Mark { index: 10, term: 1 };
+        [Record::Reset { group, mark }, Record::HardState { group, state }]
+    });
+    core.stage(&before.collect::<Vec<_>>()).expect("taken");
+    perform(&mut core, &mut || ());
+
+    let pieces = in_pieces(turn(), 4 << 10);
+    assert!(pieces.len() > 4);
+    let (last, mut images) = (pieces.len() - 1, 0);
+    for (number, piece) in pieces.iter().enumerate() {
+        core.stage(piece).expect("taken");
+        perform(&mut core, &mut || {
+            for seed in 0..8 {
+                for crash in
+                    [Crash::LoseAll, Crash::KeepAll, Crash::Prefix(seed), Crash::Pages(seed)]
+                {
+                    let whole = check(disk.crash(crash), &options);
+                    assert!(
+                        !whole || number == last,
+                        "the turn is not whole before its last piece"
+                    );
+                    images += 1;
+                }
+            }
+        });
+        // Only now, behind the last one, the turn would be reported.
+        assert_eq!(check(disk.crash(Crash::LoseAll), &options), number == last);
+    }
+    assert!(images > 200, "{images}");
 }

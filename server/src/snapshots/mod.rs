@@ -38,7 +38,7 @@ pub(crate) mod send;
 mod source;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 

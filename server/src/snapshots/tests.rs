@@ -25,19 +25,21 @@ use super::chain::Chain;
 use super::files::{Announced, Begun, Rejected, SnapshotFiles};
 use super::incoming::Incoming;
 use super::install::{InstallRun, Progress};
+use crate::clock::RealClock;
 use crate::mailbox::mailbox;
 use crate::metrics::Metrics;
+use crate::node::room::Room;
 use crate::replicas::Replicas;
 use crate::shell::apply::{ApplyEvent, ApplyMailbox, ApplyShell};
 use crate::shell::flush::Losses;
 
-const GROUP: GroupId = GroupId(7);
-const TERM: u64 = 5;
+pub(crate) const GROUP: GroupId = GroupId(7);
+pub(crate) const TERM: u64 = 5;
 /// The entries that the sender has applied when the snapshot is begun, behind the made-up first one.
 const ENTRIES: u64 = 40;
 const S: u64 = 10 + ENTRIES;
 
-fn spec(replica: u64) -> Arc<PartitionSpec> {
+pub(crate) fn spec(replica: u64) -> Arc<PartitionSpec> {
     Arc::new(PartitionSpec {
         group: GROUP,
         table_id: 3,
@@ -56,7 +58,7 @@ fn spec(replica: u64) -> Arc<PartitionSpec> {
 }
 
 /// A put of an item of its own. The counters are no matter here.
-fn committed(index: u64) -> Committed {
+pub(crate) fn committed(index: u64) -> Committed {
     let spec = spec(1);
     let item = Item::from([
         ("p".to_owned(), format!("song-{index}").into()),
@@ -385,6 +387,7 @@ impl Thread {
             metrics: Arc::new(Metrics::new(1, 0)),
             snapshots: Some(files.clone()),
             losses: Arc::new(Losses::default()),
+            room: Arc::new(Room::new(None, 0, Arc::new(RealClock))),
         };
         let thread = shell.spawn(0).expect("a thread");
         let view = Arc::new(ReplicaView::default());

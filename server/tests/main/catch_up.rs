@@ -12,12 +12,12 @@ use tokio::time::{Instant, sleep};
 use crate::cluster::{Cluster, PATIENCE, get, put};
 
 const TABLE: &str = "music";
-const VALUE_BYTES: usize = 20_000;
+const VALUE_BYTES: usize = 60_000;
 
-/// A log that holds a few megabytes, and followers that do not keep it.
+/// A log that holds some megabytes, and followers that do not keep it.
 fn small_log(config: &mut NodeConfig) {
-    config.log_segment = ByteSize::mib(1);
-    config.log_budget = ByteSize::mib(8);
+    config.log_segment = ByteSize::mib(8);
+    config.log_budget = ByteSize::mib(32);
     config.timing.entry_bytes_max = 64 << 10;
     config.timing.message_bytes_max = 64 << 10;
     config.timing.messages_in_flight_max = 4;

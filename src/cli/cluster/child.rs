@@ -5,7 +5,6 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 
@@ -23,7 +22,7 @@ pub(super) struct Child {
     process: tokio::process::Child,
     pub(super) pid: u32,
     stdout: BufReader<ChildStdout>,
-    _pipe: Option<ChildStdin>,
+    pipe: Option<ChildStdin>,
 }
 
 impl Child {
@@ -50,6 +49,9 @@ impl Child {
             .stdout(Stdio::piped())
             .stderr(log)
             .process_group(0);
+        if let Some(dir) = &plan.temporary {
+            command.arg("--temporary").arg(dir);
+        }
         if let Some(memory) = plan.memory {
             command.arg(format!("--memory={memory}"));
         }
@@ -62,7 +64,7 @@ impl Child {
         Ok(Self {
             pid: process.id().ok_or_else(missing)?,
             stdout: BufReader::new(stdout),
-            _pipe: process.stdin.take(),
+            pipe: process.stdin.take(),
             process,
         })
     }
@@ -88,12 +90,10 @@ impl Child {
         self.process.wait().await
     }
 
-    /// Ends it: in good order, or when that takes too long, at once.
+    /// Ends it with the others: in good order, or when that takes too long, at once. By its pipe and not by a signal, which
+    /// would have it look for others to lead in its place.
     pub(super) async fn stop(mut self) -> io::Result<ExitStatus> {
-        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
-            // It has not been waited for, so its number is nobody else's yet; if it has ended nothing is lost.
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        drop(self.pipe.take());
         match tokio::time::timeout(STOP_TIMEOUT, self.process.wait()).await {
             Ok(ended) => ended,
             Err(_) => {

@@ -11,6 +11,7 @@
 //!
 //! # Invariants
 //! - Nodes do not outlive the supervisor, however it ends: each holds a pipe from it and ends with the pipe.
+//! - A temporary directory is removed at the end: by the supervisor, or if that was killed, by the last of its nodes.
 //! - What a directory was made with (nodes, engine, ports) it keeps; options that say otherwise are refused by name.
 //! - Nodes are in groups of processes of their own, so that a terminal's Ctrl-C reaches the supervisor alone.
 
@@ -22,9 +23,10 @@ mod supervise;
 
 use std::path::PathBuf;
 
-use stator_server::config::{ByteSize, EngineName};
+use stator_server::config::{ByteSize, EngineKind};
 
 use self::plan::Plan;
+pub(super) use self::plan::remove_temporary;
 pub(crate) use self::record::Record;
 use super::output::{Failure, say};
 use super::stop::Stop;
@@ -54,7 +56,7 @@ pub(crate) struct Cluster {
 
     /// The engine under the data: fjall or sled [default: fjall]
     #[arg(long, value_name = "NAME", value_parser = engine)]
-    engine: Option<EngineName>,
+    engine: Option<EngineKind>,
 
     /// The memory that each node keeps to [default: 512MiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -69,9 +71,9 @@ pub(crate) struct Cluster {
     json: bool,
 }
 
-fn engine(text: &str) -> Result<EngineName, String> {
+fn engine(text: &str) -> Result<EngineKind, String> {
     match text.parse()? {
-        EngineName::Memory => Err("it must be fjall or sled: the nodes keep their data".to_owned()),
+        EngineKind::Memory => Err("it must be fjall or sled: the nodes keep their data".to_owned()),
         engine => Ok(engine),
     }
 }

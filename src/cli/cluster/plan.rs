@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use stator_server::config::{ByteSize, EngineName, NodeConfig};
+use stator_server::config::{ByteSize, EngineKind, NodeConfig};
 
 use super::record::{self, Record};
 use super::{Cluster, ports};
@@ -20,6 +20,8 @@ pub(super) struct Plan {
     pub(super) dir: PathBuf,
     pub(super) record: Record,
     pub(super) memory: Option<ByteSize>,
+    /// Whether the directory goes with the cluster.
+    temporary: bool,
     _lock: File,
 }
 
@@ -33,8 +35,10 @@ pub(super) struct NodePlan {
     pub(super) port: u16,
     /// `host:port` of all nodes.
     pub(super) founders: Vec<String>,
-    pub(super) engine: EngineName,
+    pub(super) engine: EngineKind,
     pub(super) memory: Option<ByteSize>,
+    /// The cluster's directory, if that goes with it.
+    pub(super) temporary: Option<PathBuf>,
 }
 
 impl Plan {
@@ -54,7 +58,8 @@ impl Plan {
             None => founded(options)?,
         };
         let lock = lock(&dir)?;
-        Ok(Self { dir, record, memory: options.memory, _lock: lock })
+        let (memory, temporary) = (options.memory, options.temp);
+        Ok(Self { dir, record, memory, temporary, _lock: lock })
     }
 
     /// The nodes of the cluster.
@@ -79,6 +84,7 @@ impl Plan {
                 founders: founders.clone(),
                 engine: self.record.engine,
                 memory: self.memory,
+                temporary: self.temporary.then(|| self.dir.clone()),
             }
         });
         Ok(nodes.collect())
@@ -88,7 +94,7 @@ impl Plan {
 /// A cluster that is new.
 fn founded(options: &Cluster) -> Result<Record, Failure> {
     let nodes = options.nodes.unwrap_or(NODES_DEFAULT);
-    let engine = options.engine.unwrap_or(EngineName::Fjall);
+    let engine = options.engine.unwrap_or(EngineKind::Fjall);
     let base = match options.base_port.unwrap_or(BASE_PORT_DEFAULT) {
         0 => ports::free_base(nodes).map_err(Failure::refused)?,
         base => base,
@@ -176,4 +182,21 @@ fn lock(dir: &Path) -> Result<File, Failure> {
         )));
     }
     Ok(lock)
+}
+
+/// Removes a temporary cluster's directory, if its supervisor is dead and no node of it runs any more: for a node that has ended.
+/// Every node that does holds a lock in it until then, so that the last one, at least, finds none.
+pub(in crate::cli) fn remove_temporary(dir: &Path) {
+    // Shared, so that two who look do not take each other for holders.
+    let is_held = |lock: &Path| {
+        let opened = OpenOptions::new().write(true).open(lock);
+        opened.is_ok_and(|open| flock(&open, FlockOperation::NonBlockingLockShared).is_err())
+    };
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    let mut locks = entries.flatten().map(|entry| entry.path().join("data").join(LOCK));
+    if is_held(&dir.join(LOCK)) || locks.any(|lock| is_held(&lock)) {
+        return;
+    }
+    // Another one may be at it, too.
+    let _ = fs::remove_dir_all(dir);
 }

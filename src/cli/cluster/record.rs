@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use stator_server::config::EngineName;
+use stator_server::config::{EngineKind, engine_name};
 
 /// The file's name.
 pub(crate) const FILE: &str = "cluster.json";
@@ -20,7 +20,8 @@ pub(crate) struct Record {
     /// The format of this file.
     pub(crate) format: u32,
     /// The engine that the nodes were made with.
-    pub(crate) engine: EngineName,
+    #[serde(with = "engine_name")]
+    pub(crate) engine: EngineKind,
     /// The first node's port.
     pub(crate) base_port: u16,
     /// Where clients reach the nodes.
@@ -35,7 +36,7 @@ pub(crate) struct Record {
 
 impl Record {
     /// That of a cluster that does not run yet.
-    pub(super) fn new(engine: EngineName, base_port: u16, ports: &[u16]) -> Self {
+    pub(super) fn new(engine: EngineKind, base_port: u16, ports: &[u16]) -> Self {
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         Self {
             format: FORMAT,

@@ -12,7 +12,7 @@ use super::Cluster;
 use super::child::Child;
 use super::plan::{NodePlan, Plan};
 use super::record::Record;
-use crate::cli::output::{Failure, complain, say};
+use crate::cli::output::{Failure, complain, note, say};
 use crate::cli::stop::Stop;
 
 /// How long the nodes may take until all are ready for the first time.
@@ -238,7 +238,7 @@ impl Shared {
     /// Says something about a node, where that does not disturb a program that reads.
     fn tell(&self, text: &str) {
         if self.json {
-            complain(text);
+            note(text);
         } else {
             say(text);
         }

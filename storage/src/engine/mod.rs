@@ -19,7 +19,7 @@ use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
 
-pub use self::open::{EngineKind, EngineOptions, Opened, open, trust};
+pub use self::open::{EngineKind, EngineOptions, Opened, inspect, open, trust};
 pub use stator_model::key::KeyRange;
 
 use crate::error::{Error, Result};
@@ -131,8 +131,8 @@ pub trait Engine: Reader + 'static {
     /// How large the engine is.
     fn size(&self) -> EngineSize;
     /// Closes and opens the engine again in place, after a fault (R11): what is visible then is a prefix of what was, so
-    /// that reads go back in time until the log is replayed. Calls under way are waited for; others wait until it is done;
-    /// a visitor of a scan that calls the engine meanwhile makes it fail. Snapshots of before may answer errors.
+    /// that reads go back in time until the log is replayed. Calls under way are waited for, ten seconds at most; others are
+    /// answered `Error::Engine` at once. Snapshots of before may answer errors.
     ///
     /// # Errors
     /// A fault of the engine; it may be tried again.

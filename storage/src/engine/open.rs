@@ -170,6 +170,26 @@ pub(super) const BOOT: &str = "boot";
 
 /// Reads the directory's marker, or writes it into an empty directory.
 fn claim(dir: &Path, kind: EngineKind) -> Result<()> {
+    if is_claimed(dir, kind)? {
+        return Ok(());
+    }
+    write_file(dir, MARKER, &format!("stator engine {LAYOUT} {kind}\n"))
+}
+
+/// Looks, and touches nothing, whether a directory may be opened with an engine: whether it is that engine's, of a version known
+/// here, or nobody's. For whoever has more to open, and wants to refuse before anything is changed.
+///
+/// # Errors
+/// As [`open`], but for what only the engine itself can tell.
+pub fn inspect(dir: &Path, kind: EngineKind) -> Result<()> {
+    if kind == EngineKind::Memory {
+        return Ok(());
+    }
+    is_claimed(dir, kind).map(drop)
+}
+
+/// Whether the directory's marker names this engine; false if it has none.
+fn is_claimed(dir: &Path, kind: EngineKind) -> Result<bool> {
     let path = dir.join(MARKER);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -178,7 +198,7 @@ fn claim(dir: &Path, kind: EngineKind) -> Result<()> {
                 let message = "it holds data, and no marker that says which engine's".to_owned();
                 return Err(refusal(dir, std::io::ErrorKind::AlreadyExists, message));
             }
-            return write_file(dir, MARKER, &format!("stator engine {LAYOUT} {kind}\n"));
+            return Ok(false);
         }
         Err(e) => return Err(Error::io(format!("reading {}", path.display()), &e)),
     };
@@ -196,7 +216,7 @@ fn claim(dir: &Path, kind: EngineKind) -> Result<()> {
             let message = format!("it belongs to the engine `{name}`, and `{kind}` was asked for");
             Err(refusal(dir, std::io::ErrorKind::InvalidInput, message))
         }
-        Some(_) => Ok(()),
+        Some(_) => Ok(true),
     }
 }
 

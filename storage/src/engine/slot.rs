@@ -1,6 +1,6 @@
 //! Where an engine on disk keeps its open database, so that it can be closed and opened again in place (R11).
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -18,9 +18,17 @@ impl<T> Slot<T> {
         Self(RwLock::new(Some(Arc::new(open))))
     }
 
-    /// Lends the database for one call. Waits while it is being reopened.
+    /// Lends the database for one call. Refuses while it is being reopened: that may take seconds, and callers are threads that
+    /// others wait for (a host's, the runtime's).
     pub(super) fn get(&self) -> Result<Arc<T>> {
-        let slot = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let slot = match self.0.try_read() {
+            Ok(slot) => slot,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Only a reopening writes here.
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Engine("it is being opened again".into()));
+            }
+        };
         slot.clone().ok_or_else(|| Error::Engine("closed after it failed to reopen".into()))
     }
 
@@ -46,5 +54,37 @@ impl<T> Slot<T> {
         }
         *slot = Some(Arc::new(open()?));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_reopening() {
+        let slot = Slot::new(1);
+        let (begun, beginning) = mpsc::channel();
+        let (go_on, pause) = mpsc::channel::<()>();
+        let slot = &slot;
+        std::thread::scope(move |scope| {
+            let reopening = scope.spawn(move || {
+                slot.reopen(move || {
+                    begun.send(()).unwrap();
+                    pause.recv().unwrap();
+                    Ok(2)
+                })
+            });
+            beginning.recv().unwrap();
+            let (answer, answered) = mpsc::channel();
+            scope.spawn(move || answer.send(slot.get().map(|open| *open)));
+            let told = answered.recv_timeout(Duration::from_secs(10));
+            assert!(matches!(told, Ok(Err(Error::Engine(_)))), "answered in the midst of it");
+            go_on.send(()).unwrap();
+            reopening.join().unwrap().unwrap();
+        });
+        assert_eq!(*slot.get().unwrap(), 2);
     }
 }

@@ -1,0 +1,198 @@
+//! An engine that fails under the apply thread.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use stator_storage::disk::CrashDisk;
+use stator_storage::engine::memory::MemoryEngine;
+use stator_storage::engine::{Batch, Direction, EngineSize, Isolation, KeyRange, Reader, Visitor};
+use stator_storage::log::{LogOptions, Mark, Record};
+use stator_storage::machine::AppliedMark;
+use stator_storage::partition::initialise;
+
+use super::*;
+use crate::clock::RealClock;
+use crate::mailbox::mailbox;
+use crate::snapshots::tests::{GROUP, TERM, committed, spec};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How the next write fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fails {
+    /// Nothing of it is done.
+    Before,
+    /// All of it is.
+    After,
+}
+
+/// An engine that fails when it is told to, and comes back when it may.
+struct Failing {
+    memory: MemoryEngine,
+    next: Mutex<Option<Fails>>,
+    reopened: AtomicUsize,
+    comes_back: AtomicBool,
+}
+
+impl Reader for Failing {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.memory.get(key)
+    }
+
+    fn scan(&self, range: &KeyRange, direction: Direction, visit: &mut Visitor<'_>) -> Result<()> {
+        self.memory.scan(range, direction, visit)
+    }
+}
+
+impl Engine for Failing {
+    fn name(&self) -> &'static str {
+        "failing"
+    }
+
+    fn write(&self, batch: &Batch) -> Result<()> {
+        let fails = self.next.lock().expect("no panic").take();
+        if fails != Some(Fails::Before) {
+            self.memory.write(batch)?;
+        }
+        fails.map_or(Ok(()), |_| Err(Error::Engine("as it was told".into())))
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.memory.flush()
+    }
+
+    fn snapshot(&self) -> Option<Box<dyn Reader>> {
+        self.memory.snapshot()
+    }
+
+    fn isolation(&self) -> Isolation {
+        self.memory.isolation()
+    }
+
+    fn size(&self) -> EngineSize {
+        self.memory.size()
+    }
+
+    fn reopen(&self) -> Result<()> {
+        self.reopened.fetch_add(1, Ordering::SeqCst);
+        if self.comes_back.load(Ordering::SeqCst) {
+            self.memory.reopen()
+        } else {
+            Err(Error::Engine("it does not come back".into()))
+        }
+    }
+}
+
+/// An apply thread with one replica that has applied entry 10.
+struct Lab {
+    engine: Arc<Failing>,
+    mailbox: ApplyMailbox,
+    inbox: Inbox<crate::shell::HostEvent>,
+    thread: JoinHandle<()>,
+}
+
+impl Lab {
+    fn start(comes_back: bool) -> Self {
+        let engine = Arc::new(Failing {
+            memory: MemoryEngine::new(),
+            next: Mutex::new(None),
+            reopened: AtomicUsize::new(0),
+            comes_back: AtomicBool::new(comes_back),
+        });
+        let mark = AppliedMark { index: 10, term: TERM, voters: vec![1, 2, 3] };
+        initialise(engine.as_ref(), &spec(2), Some(&mark)).expect("begun");
+        let applier = PartitionApplier::open(engine.clone(), spec(2)).expect("opens");
+        let options = LogOptions {
+            segment_bytes: 64 << 10,
+            budget_bytes: 1 << 20,
+            pending_bytes: 32 << 10,
+            ..LogOptions::default()
+        };
+        let (log, _) = Log::open(Arc::new(CrashDisk::new()), &options).expect("opens");
+        let mark = Mark { index: 10, term: TERM };
+        log.append(&[Record::Reset { group: GROUP, mark }], |_| ()).expect("taken");
+        let (host, inbox) = mailbox(1000);
+        let (apply, apply_inbox) = mailbox(usize::MAX);
+        let shell = ApplyShell {
+            inbox: apply_inbox,
+            host,
+            engine: engine.clone(),
+            log: Arc::new(log),
+            replicas: Arc::new(Replicas::default()),
+            fatal: Arc::new(|why| panic!("{why}")),
+            metrics: Arc::new(Metrics::new(1, 0)),
+            snapshots: None,
+            losses: Arc::new(Losses::default()),
+            room: Arc::new(Room::new(None, 0, Arc::new(RealClock))),
+        };
+        let thread = shell.spawn(0).expect("a thread");
+        let view = Arc::new(ReplicaView::default());
+        apply.push(ApplyEvent::Add { group: GROUP, applier, applied: 10, view });
+        Self { engine, mailbox: ApplyMailbox(apply), inbox, thread }
+    }
+
+    fn fail_next(&self, fails: Fails) {
+        *self.engine.next.lock().expect("no panic") = Some(fails);
+    }
+
+    fn apply(&self, index: u64) {
+        self.mailbox.apply(ApplyJob { group: GROUP, entries: vec![committed(index)] });
+    }
+
+    /// Waits until the host has been told that this is applied.
+    fn await_applied(&mut self, wanted: u64) {
+        let mut events = Vec::new();
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            self.inbox.drain(&mut events, Some(Duration::from_millis(100)));
+            for event in events.drain(..) {
+                match event {
+                    Event::Applied { index, .. } if index == wanted => return,
+                    Event::Applied { .. } => {}
+                    Event::Stop { reason, .. } => panic!("it stopped: {reason}"),
+                    _ => panic!("something else was told"),
+                }
+            }
+        }
+        panic!("{wanted} is not applied");
+    }
+}
+
+fn eventually(what: &str, is: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_thread_that_is_to_end_does_not_wait_for_its_engine() {
+    let lab = Lab::start(false);
+    lab.fail_next(Fails::Before);
+    lab.apply(11);
+    eventually("it is tried again and again", || lab.engine.reopened.load(Ordering::SeqCst) > 1);
+    lab.apply(12);
+    lab.mailbox.0.close();
+    eventually("it ends", || lab.thread.is_finished());
+    lab.thread.join().expect("without a panic");
+}
+
+#[test]
+fn a_batch_that_failed_is_there_or_not_and_is_applied_once() {
+    for fails in [Fails::Before, Fails::After] {
+        let mut lab = Lab::start(true);
+        lab.apply(11);
+        lab.await_applied(11);
+        lab.fail_next(fails);
+        lab.apply(12);
+        lab.await_applied(12);
+        lab.apply(13);
+        lab.await_applied(13);
+        assert_eq!(lab.engine.reopened.load(Ordering::SeqCst), 1);
+        lab.mailbox.0.close();
+        lab.thread.join().expect("without a panic");
+    }
+}
