@@ -21,10 +21,10 @@ pub(crate) fn read(from: impl BufRead) -> io::Result<Vec<Package>> {
     for_each_stanza(from, |fields| {
         if let Some(package) = Package::from_fields(fields) {
             let key = (package.section.clone(), package.name.clone());
-            if !found.contains_key(&key) {
+            found.entry(key).or_insert_with_key(|key| {
                 order.push(key.clone());
-                found.insert(key, package);
-            }
+                package
+            });
         }
     })?;
     Ok(order.iter().filter_map(|key| found.remove(key)).collect())

@@ -72,6 +72,10 @@ pub struct GroupCounts {
     pub asleep: u64,
     /// Of them, those stopped by a fault.
     pub failed: u64,
+    /// Of them, those that have not applied a hundred entries or more that they know committed: they install a snapshot, say.
+    pub unapplied: u64,
+    /// Followers of those that lead, elsewhere, that are far behind.
+    pub behind: u64,
 }
 
 /// A node's metrics.
@@ -81,11 +85,14 @@ pub struct Metrics {
     throttled: Counter,
     forwarded: Counter,
     connections: Level,
+    reading_bytes: Level,
 
     replicas: Level,
     leading: Level,
     asleep: Level,
     failed: Level,
+    unapplied: Level,
+    behind: Level,
     elections: Counter,
     leases: Counter,
     proposals: Counter,
@@ -132,11 +139,20 @@ impl Metrics {
             throttled: t.counter("throttled", "Requests refused because something was full"),
             forwarded: t.counter("forwarded", "Requests sent on to another node"),
             connections: t.level("connections", "Connections that are open"),
+            reading_bytes: t.bytes("reading", "Size of requests that have not come whole"),
 
             replicas: t.level("raft_replicas", "Replicas on this node"),
             leading: t.level("raft_leaders", "Replicas on this node that lead their group"),
             asleep: t.level("raft_asleep", "Replicas on this node whose group sleeps"),
             failed: t.level("raft_failed", "Replicas on this node that a fault stopped"),
+            unapplied: t.level(
+                "raft_unapplied",
+                "Replicas on this node that have a hundred entries or more to apply, or a snapshot to install",
+            ),
+            behind: t.level(
+                "raft_followers_behind",
+                "Followers of this node's leaders that get a snapshot, are not reached, or lack more than a hundred entries",
+            ),
             elections: t.counter("raft_elections", "Elections that a replica here won"),
             leases: t.counter("raft_leases", "Leases granted or renewed"),
             proposals: t.counter("raft_proposals", "Entries proposed"),
@@ -199,9 +215,24 @@ impl Metrics {
         self.forwarded.inc();
     }
 
-    /// So many connections are open.
-    pub fn connections(&self, open: u64) {
-        self.connections.set(open);
+    /// A connection was opened.
+    pub fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    /// A connection was closed.
+    pub fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    /// So many more bytes have come of requests that are not whole yet.
+    pub fn reading(&self, bytes: usize) {
+        self.reading_bytes.inc_by(bytes as u64);
+    }
+
+    /// So many bytes of requests were read, or dropped.
+    pub fn read(&self, bytes: usize) {
+        self.reading_bytes.dec_by(bytes as u64);
     }
 
     /// The node's replicas are so many.
@@ -210,6 +241,8 @@ impl Metrics {
         self.leading.set(counts.leading);
         self.asleep.set(counts.asleep);
         self.failed.set(counts.failed);
+        self.unapplied.set(counts.unapplied);
+        self.behind.set(counts.behind);
     }
 
     /// What a host did in a turn.

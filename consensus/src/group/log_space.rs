@@ -150,6 +150,20 @@ impl<E: Evaluator, T> Group<E, T> {
         self.feed.flush(index);
     }
 
+    /// On the leader, how many followers are far behind: sent a snapshot, not reached, or without very many entries.
+    pub(super) fn followers_behind(&self) -> usize {
+        const MANY: u64 = 100;
+        let raft = &self.node.raft;
+        let is_behind = |progress: &raft::Progress| {
+            // One that was away and has missed nothing stays in probation until there is something to send.
+            let slack = if progress.state == raft::ProgressState::Replicate { MANY } else { 0 };
+            progress.matched + slack < raft.raft_log.committed
+        };
+        let others = raft.prs().iter().filter(|(id, _)| **id != raft.id);
+        let led = others.filter(|_| self.leading.is_some());
+        led.filter(|(_, progress)| is_behind(progress)).count()
+    }
+
     /// Lets go of what is durably applied and no follower needs. Under pressure followers do not count: one that falls behind
     /// gets a snapshot.
     pub(crate) fn truncate(&mut self, cx: &mut Context<'_, E, T>, pressed_to: Option<u64>) {

@@ -53,6 +53,8 @@ use crate::waiting::Waiting;
 /// The time and place of a turn.
 pub(crate) struct Context<'a, E: Evaluator, T> {
     pub(crate) config: &'a Config,
+    /// Whether a caller still waits, asked once.
+    pub(crate) claim: fn(&T) -> bool,
     pub(crate) now_ns: u64,
     pub(crate) wall_ms: u64,
     pub(crate) tick: u64,
@@ -208,6 +210,7 @@ impl<E: Evaluator, T> Group<E, T> {
             committed: raft.raft_log.committed,
             applied: self.feed.applied(),
             asleep: self.sleep.asleep(),
+            behind: self.followers_behind(),
         }
     }
 
@@ -391,6 +394,8 @@ pub struct GroupStatus {
     pub applied: u64,
     /// Whether the group sleeps.
     pub asleep: bool,
+    /// On the leader: the followers that get a snapshot, are not reached, or lack more than a hundred entries.
+    pub behind: usize,
 }
 
 pub(crate) fn nanos(duration: std::time::Duration) -> u64 {

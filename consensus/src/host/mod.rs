@@ -32,6 +32,7 @@ use crate::types::{Class, GroupId, NodeId, PeerMessage, Refusal};
 pub struct Host<E: Evaluator, T> {
     config: Config,
     reader: Arc<dyn LogReader>,
+    claim: fn(&T) -> bool,
     groups: BTreeMap<GroupId, Group<E, T>>,
     awake: BTreeSet<GroupId>,
     /// Groups removed for good since this host began.
@@ -62,11 +63,13 @@ impl Turn {
     fn context<'a, E: Evaluator, T>(
         &self,
         config: &'a Config,
+        claim: fn(&T) -> bool,
         others: Footprint,
         effects: &'a mut Effects<E, T>,
     ) -> Context<'a, E, T> {
         Context {
             config,
+            claim,
             now_ns: self.now_ns,
             wall_ms: self.wall_ms,
             tick: self.tick,
@@ -85,6 +88,7 @@ impl<E: Evaluator, T> Host<E, T> {
         Self {
             config,
             reader,
+            claim: |_| true,
             groups: BTreeMap::new(),
             awake: BTreeSet::new(),
             removed: BTreeSet::new(),
@@ -96,6 +100,13 @@ impl<E: Evaluator, T> Host<E, T> {
             turn: 0,
             tick: 0,
         }
+    }
+
+    /// A host that asks `claim` before it begins with a request whether its caller still waits. From then on the request may be done;
+    /// one whose caller has gone before that never is, and the caller knows it.
+    #[must_use]
+    pub fn claiming(self, claim: fn(&T) -> bool) -> Self {
+        Self { claim, ..self }
     }
 
     /// The state of all replicas, in order of their groups.
@@ -235,7 +246,7 @@ impl<E: Evaluator, T> Host<E, T> {
             return;
         }
         let reader = self.reader.clone();
-        let cx = turn.context(&self.config, self.footprint, effects);
+        let cx = turn.context(&self.config, self.claim, self.footprint, effects);
         // Also a replica that the node was late to make, of a group that lives already: the log has to hear where it begins.
         let is_new = start.fresh || start.recovered.is_new();
         let group = catch_unwind(AssertUnwindSafe(|| {
@@ -361,7 +372,7 @@ impl<E: Evaluator, T> Host<E, T> {
     ) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let others = self.footprint.without(group.footprint());
-        let mut cx = turn.context(&self.config, others, effects);
+        let mut cx = turn.context(&self.config, self.claim, others, effects);
         let result = catch_unwind(AssertUnwindSafe(|| act(group, &mut cx)))
             .unwrap_or_else(|panic| Err(panic_text(&*panic)));
         self.footprint = others.with(group.footprint());

@@ -32,8 +32,12 @@ const BUSY: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_millis(500);
 /// How long one look may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a node may take to answer one call.
+/// How long a node may take to tell how its replicas are doing.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many replicas a node is asked to make or remove at once: they share one flush of its engine.
+pub(crate) const REPLICAS_AT_ONCE: usize = 256;
+/// How long it may take for that.
+const REPLICAS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Looks for as long as it is let. Being stopped between any two steps is as good as a crash there.
 pub(crate) async fn run(node: Arc<Inner>) {
@@ -95,35 +99,37 @@ async fn create(node: &Inner, table: &TableRecord, cx: &CallContext) -> Result<b
 
 /// Makes a table's replicas on a node. What cannot be reached is tried again at the next look, and looks by itself when it starts.
 async fn ensure(node: &Inner, to: NodeId, table: &TableRecord, partitions: &[&PartitionRecord]) {
-    for partition in partitions {
-        let made = if to == node.id() {
-            node.ensure_replica(table, partition, true).await
-        } else {
-            match &node.peers {
-                Some(peers) => {
-                    let spec = crate::wire::to_replica_spec(table, partition, to);
-                    let ask = |mut client: crate::peers::Client| async move {
-                        client.ensure_replica(wire::EnsureReplicaRequest { spec: Some(spec) }).await
-                    };
-                    peers
-                        .ask(to, CALL_TIMEOUT, ask)
-                        .await
-                        .map(|_| ())
-                        .map_err(|why| why.to_string())
-                }
-                None => return,
-            }
-        };
-        if let Err(why) = made {
+    for some in partitions.chunks(REPLICAS_AT_ONCE) {
+        if let Err(why) = ensure_some(node, to, table, some).await {
             tracing::debug!(
                 node = to.0,
                 table = table.name,
                 why,
-                "a replica could not be made yet"
+                "some replicas could not be made yet"
             );
             return;
         }
     }
+}
+
+async fn ensure_some(
+    node: &Inner,
+    to: NodeId,
+    table: &TableRecord,
+    partitions: &[&PartitionRecord],
+) -> std::result::Result<(), String> {
+    if to == node.id() {
+        let specs = partitions.iter().map(|partition| node.replica_spec(table, partition));
+        return node.begin_replicas(specs.collect::<std::result::Result<_, _>>()?, true).await;
+    }
+    let Some(peers) = &node.peers else { return Err("this node has no peers".to_owned()) };
+    let specs = partitions.iter();
+    let specs = specs.map(|partition| crate::wire::to_replica_spec(table, partition, to));
+    let request = wire::EnsureReplicasRequest { specs: specs.collect() };
+    let ask =
+        |mut client: crate::peers::Client| async move { client.ensure_replicas(request).await };
+    let made = peers.ask(to, REPLICAS_TIMEOUT, ask).await;
+    made.map(|_| ()).map_err(|why| why.to_string())
 }
 
 /// Whether every partition has a leader that takes requests.
@@ -175,9 +181,9 @@ async fn finish(
 async fn remove_replicas(node: &Inner, partitions: &[PartitionRecord]) -> BTreeSet<NodeId> {
     let nodes = by_node(partitions);
     let removed = nodes.iter().map(|(at, partitions)| async move {
-        for partition in partitions {
-            if let Err(why) = remove(node, *at, partition).await {
-                tracing::debug!(node = at.0, %why, "a replica could not be removed yet");
+        for some in partitions.chunks(REPLICAS_AT_ONCE) {
+            if let Err(why) = remove(node, *at, some).await {
+                tracing::debug!(node = at.0, %why, "some replicas could not be removed yet");
                 return None;
             }
         }
@@ -186,17 +192,25 @@ async fn remove_replicas(node: &Inner, partitions: &[PartitionRecord]) -> BTreeS
     join_all(removed).await.into_iter().flatten().collect()
 }
 
-async fn remove(node: &Inner, at: NodeId, partition: &PartitionRecord) -> Result<(), CallFailure> {
+async fn remove(
+    node: &Inner,
+    at: NodeId,
+    partitions: &[&PartitionRecord],
+) -> Result<(), CallFailure> {
     if at == node.id() {
-        return node.remove_replica(partition.group).await.map_err(CallFailure::NotSent);
+        let groups = partitions.iter().map(|partition| partition.group).collect();
+        return node.remove_replicas(groups).await.map_err(CallFailure::NotSent);
     }
-    let own = partition.members.iter().find(|member| member.node == at);
-    let (Some(peers), Some(own)) = (&node.peers, own) else { return Ok(()) };
-    let request =
-        wire::RemoveReplicaRequest { group: partition.group.0, replica_id: own.replica.0 };
+    let Some(peers) = &node.peers else { return Ok(()) };
+    let name = |partition: &&PartitionRecord| {
+        let own = partition.members.iter().find(|member| member.node == at)?;
+        Some(wire::ReplicaName { group: partition.group.0, replica_id: own.replica.0 })
+    };
+    let replicas = partitions.iter().filter_map(name).collect();
+    let request = wire::RemoveReplicasRequest { replicas };
     let ask =
-        |mut client: crate::peers::Client| async move { client.remove_replica(request).await };
-    peers.ask(at, CALL_TIMEOUT, ask).await.map(|_| ())
+        |mut client: crate::peers::Client| async move { client.remove_replicas(request).await };
+    peers.ask(at, REPLICAS_TIMEOUT, ask).await.map(|_| ())
 }
 
 /// The partitions that each node holds a replica of.

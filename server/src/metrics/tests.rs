@@ -84,8 +84,18 @@ fn each_function_has_its_metric() {
     let metrics = new();
     metrics.throttled();
     (0..2).for_each(|_| metrics.forwarded());
-    metrics.connections(3);
-    metrics.groups(GroupCounts { replicas: 40, leading: 30, asleep: 20, failed: 10 });
+    (0..4).for_each(|_| metrics.connection_opened());
+    metrics.connection_closed();
+    metrics.reading(8);
+    metrics.read(3);
+    metrics.groups(GroupCounts {
+        replicas: 40,
+        leading: 30,
+        asleep: 20,
+        failed: 10,
+        unapplied: 7,
+        behind: 5,
+    });
     metrics.raft_turn(1, 2, 3, 4, 5);
     metrics.raft_turn(10, 0, 0, 0, 0);
     (0..6).for_each(|_| metrics.read_index());
@@ -105,9 +115,12 @@ fn each_function_has_its_metric() {
         ("throttled_total", "1"),
         ("forwarded_total", "2"),
         ("connections", "3"),
+        ("reading_bytes", "5"),
         ("raft_replicas", "40"),
         ("raft_leaders", "30"),
         ("raft_asleep", "20"),
+        ("raft_unapplied", "7"),
+        ("raft_followers_behind", "5"),
         ("raft_failed", "10"),
         ("raft_elections_total", "11"),
         ("raft_leases_total", "2"),

@@ -225,10 +225,16 @@ impl Inner {
         let replicas = self.replicas.all();
         let leads =
             replicas.iter().filter(|replica| replica.view.leader() == Some(self.own)).count();
+        let states =
+            || replicas.iter().filter_map(|replica| self.replicas.state(replica.spec.group));
         self.metrics.groups(GroupCounts {
             replicas: replicas.len() as u64,
             leading: leads as u64,
-            ..GroupCounts::default()
+            asleep: states().filter(|state| state.asleep).count() as u64,
+            failed: self.replicas.failures().len() as u64,
+            unapplied: states().filter(|state| state.applied + 100 <= state.committed).count()
+                as u64,
+            behind: states().map(|state| state.behind as u64).sum(),
         });
         self.metrics.log(&self.log.stats(), self.config.log_budget.bytes());
         self.metrics.engine(self.engine.size());

@@ -107,7 +107,8 @@ impl HostShell {
         let mut host = Host::<PartitionEvaluator, Token>::new(
             self.config,
             Arc::new(LogAccess(self.log.clone())),
-        );
+        )
+        .claiming(|token| token.claim.take());
         let mut events = Vec::new();
         let mut next_tick_ns = self.clock.monotonic_ns() + tick_ns;
         let mut next_states_ns = 0;
@@ -178,7 +179,7 @@ impl HostShell {
         }
         for (token, answer) in effects.answers {
             // A caller that is gone has stopped waiting: that is its own affair.
-            let _ = token.send(answer);
+            let _ = token.answer.send(answer);
         }
         for node in effects.ping {
             self.outbound.ping(node);

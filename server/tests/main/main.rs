@@ -2,9 +2,15 @@
 
 mod catch_up;
 mod cluster;
+mod deadlines;
 mod faults;
 mod founding;
+mod hostile_calls;
+mod hostile_peers;
 mod hostile_snapshots;
+mod peers;
+mod silence;
 #[path = "../../../tests/main/faults/small_disk.rs"]
 mod small_disk;
 mod tables;
+mod watching;
