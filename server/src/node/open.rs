@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use stator_consensus::{GroupId, Recovered};
 use stator_storage::disk::RealDisk;
@@ -56,11 +57,15 @@ pub(crate) fn open(
         }
     };
     inspect(&engine_dir, kind)?;
+    let begun = Instant::now();
     let opening = |error| Error::io(format!("opening {}", log_dir.display()), &error);
     let disk = MeteredDisk::new(RealDisk::open(&log_dir).map_err(opening)?, metrics.clone());
     let (log, recovery) =
         Log::open(Arc::new(disk), &options).map_err(|error| placed(error, &log_dir))?;
+    let log_ms = begun.elapsed().as_millis();
     let engine = believed(open_engine(&engine_dir, kind, &engine_options(&plan))?)?;
+    let engine_ms = begun.elapsed().as_millis() - log_ms;
+    tracing::info!(log_ms, engine_ms, "log and engine are open");
     let snapshots = dir.map(|dir| open_snapshots(dir, config.min_free.bytes())).transpose()?;
     Ok(Stores { log: Arc::new(log), recovery, engine, snapshots, scratch })
 }
