@@ -3,6 +3,7 @@
 mod catch_up;
 mod cluster;
 mod deadlines;
+mod following;
 mod founding;
 mod hostile_calls;
 mod hostile_peers;
