@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stator_consensus::{Class, Event, GroupId, NodeId, PeerMessage, ReplicaId};
 use stator_model::error::Retry;
@@ -17,6 +17,7 @@ use tonic::{Response, Status, Streaming};
 
 use crate::catalog::controller::REPLICAS_AT_ONCE;
 use crate::catalog::records::CATALOG_GROUP;
+use crate::metrics::{Outcome, RequestKind};
 use crate::node::Inner;
 use crate::peers::PEER_FORMAT;
 use crate::peers::introduction::{Introduced, Stranger};
@@ -214,7 +215,12 @@ impl PeerDoor {
                 return Err(Error::new(ErrorKind::UnknownOperation, what));
             }
             let _leave = self.node.admit(&request)?;
-            encode_answer(self.node.call(request, &cx).await?)
+            let (kind, begun) = (RequestKind::of(&request), Instant::now());
+            let answer = self.node.call(request, &cx).await;
+            // It is counted where it came in; but where its time went is to be found by its name on either node.
+            let (outcome, took) = (Outcome::of(&answer), begun.elapsed());
+            self.node.slow_log.ended(&cx.request_id, kind, "", outcome, took);
+            encode_answer(answer?)
         };
         match answer.await {
             Ok(answer) => Answered::Answer(answer),

@@ -12,6 +12,7 @@ mod intake;
 mod membership;
 mod metered;
 mod open;
+mod overview;
 mod replica_life;
 pub(crate) mod room;
 mod standing;

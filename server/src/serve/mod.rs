@@ -5,6 +5,7 @@
 //! nothing was applied, so that is safe. What may have been applied is never sent again here; the caller is told.
 
 mod batch;
+mod forward;
 mod here;
 mod item;
 mod pages;

@@ -4,6 +4,7 @@ mod catch_up;
 mod cluster;
 mod deadlines;
 mod faults;
+mod following;
 mod founding;
 mod hostile_calls;
 mod hostile_peers;
