@@ -81,10 +81,9 @@ impl World {
         if recovery.torn {
             self.reached.one("torn tails");
         }
-        if state.life > 0 {
-            state.shadow.allows(&recovery.groups)?;
-        }
+        let holds = if state.life > 0 { state.shadow.allows(&recovery.groups) } else { Ok(()) };
         state.shadow = Shadow::of(&recovery.groups);
+        self.check("durable_log", holds);
         Ok((LogAccess { core: Mutex::new(core), files }, recovery))
     }
 
@@ -114,6 +113,8 @@ impl World {
             let evaluator = SimEvaluator {
                 inner: PartitionEvaluator::new(engine.clone(), begun.replica.spec.clone()),
                 heard: Arc::clone(&self.heard),
+                view: begun.replica.view.clone(),
+                rng: self.rng.fork(),
             };
             mailbox.push(Event::Start(Box::new(StartGroup {
                 spec: group_spec(&begun.replica.spec),
@@ -227,9 +228,12 @@ impl World {
         match recover(Arc::new(copy), &self.plan.log) {
             Ok((_, _, recovery)) => {
                 let holds = self.nodes[node].shadow.allows_damaged(&recovery.groups);
-                self.check(holds.map_err(|what| {
-                    format!("damage at {offset} of {name} on node {node} is not seen: {what}")
-                }));
+                self.check(
+                    "durable_log",
+                    holds.map_err(|what| {
+                        format!("damage at {offset} of {name} on node {node} is not seen: {what}")
+                    }),
+                );
             }
             Err(_) => self.reached.one("damage refused"),
         }

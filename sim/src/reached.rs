@@ -15,6 +15,7 @@ pub const REQUIRED: &[&str] = &[
     "redirects",
     "conditions failed",
     "overlay conflicts",
+    "entries taken back",
     "promises kept",
     "transfers",
     "truncations",

@@ -177,7 +177,7 @@ impl World {
                 state.shadow.stage(write, records);
                 process.log.waiting.push_back((write, turn));
                 drop(core);
-                self.check(holds);
+                self.check("logs", holds);
                 if planted(Mutation::PersistedBeforeSync) {
                     self.tell(node, Event::Persisted { turn });
                 }
@@ -197,13 +197,13 @@ impl World {
         match (token, answer) {
             (Token::Write(attempt), Answer::Outcome(outcome)) => {
                 let holds = self.callers.judge_outcome(&self.invariants, attempt, &outcome);
-                self.check(holds);
+                self.check("acknowledged", holds);
                 self.reply(attempt, Reply::Outcome(outcome));
             }
             (Token::Write(attempt), Answer::Refused(refusal)) => {
                 if refusal != Refusal::Uncertain {
                     let holds = self.callers.judge_refusal(&self.invariants, attempt);
-                    self.check(holds);
+                    self.check("acknowledged", holds);
                 }
                 self.reply(attempt, Reply::Refused(refusal));
             }

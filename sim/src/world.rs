@@ -11,14 +11,14 @@ use crate::callers::{Callers, Reply};
 use crate::evaluator::Heard;
 use crate::faults::Fault;
 use crate::invariants::durable_log::Shadow;
-use crate::invariants::{Holds, Invariants, committed, leases, replicas};
+use crate::invariants::{Holds, Invariants, Violation, committed, leases, replicas};
 use crate::items::{NODES, groups};
 use crate::network::Network;
 use crate::node::{Node, SnapshotParcel};
 use crate::plan::{LIVENESS_NS, OPERATIONS_MIN, Plan, SAFETY_NS, SETTLE_NS};
 use crate::reached::Reached;
 use crate::rng::Rng;
-use crate::time::{NodeClock, Ns, Queue, SECOND};
+use crate::time::{MS, NodeClock, Ns, Queue, SECOND};
 use crate::trace::Trace;
 
 /// Something that happens.
@@ -92,7 +92,7 @@ pub(crate) struct World {
     pub(crate) heard: Arc<Heard>,
     pub(crate) reached: Reached,
     pub(crate) trace: Trace,
-    pub(crate) failure: Option<String>,
+    pub(crate) failure: Option<Violation>,
 }
 
 impl World {
@@ -144,9 +144,10 @@ impl World {
         }
         if !self.callers.is_done() {
             let open = self.callers.open_calls();
-            self.fail(format!(
-                "{LIVENESS_NS} ns after the last fault not everything is served: {open}"
-            ));
+            self.violated(
+                "liveness",
+                format!("{LIVENESS_NS} ns after the last fault not everything is served: {open}"),
+            );
         }
         self.run_until(self.now + SETTLE_NS);
         self.check_rest();
@@ -170,7 +171,7 @@ impl World {
                     return;
                 }
                 None => {
-                    self.fail("nothing happens any more".to_owned());
+                    self.violated("liveness", "nothing happens any more".to_owned());
                 }
             }
         }
@@ -185,28 +186,33 @@ impl World {
                 .filter_map(|node| node.process.as_ref()?.host.status(group))
                 .map(|status| status.applied)
                 .collect();
-            self.check(replicas::settled(group, &applied));
+            self.check("liveness", replicas::settled(group, &applied));
             for node in 0..NODES {
                 self.compare_replica(node, group);
             }
         }
         if self.failure.is_none() {
             let holds = self.callers.check_histories();
-            self.check(holds);
+            self.check("histories", holds);
         }
     }
 
     /// An invariant that does not hold ends the run.
-    pub(crate) fn check(&mut self, holds: Holds) {
+    pub(crate) fn check(&mut self, invariant: &'static str, holds: Holds) {
         if let Err(what) = holds {
-            self.fail(what);
+            self.violated(invariant, what);
         }
     }
 
+    /// Something stops, or does not start, that none of the faults of a run may stop.
     pub(crate) fn fail(&mut self, what: String) {
+        self.violated("no_fault", what);
+    }
+
+    pub(crate) fn violated(&mut self, invariant: &'static str, what: String) {
         if self.failure.is_none() {
             self.trace.note(self.now, format_args!("FAILURE {what}"));
-            self.failure = Some(what);
+            self.failure = Some(Violation { invariant, at_ms: self.now / MS, what });
         }
     }
 
@@ -307,10 +313,10 @@ impl World {
                 if let Some(term) = stand.leads {
                     let life = self.nodes[stand.node].life;
                     let holds = self.invariants.leaders.leads(group, term, stand.node, life);
-                    self.check(holds);
+                    self.check("leaders", holds);
                 }
             }
-            self.check(leases::exclusive(group, &stands));
+            self.check("leases", leases::exclusive(group, &stands));
         }
     }
 
@@ -332,7 +338,7 @@ impl World {
                 })
                 .collect();
             let holds = committed::Committed::held(&self.invariants.committed, group, &holders);
-            self.check(holds);
+            self.check("committed", holds);
         }
     }
 }
