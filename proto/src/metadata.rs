@@ -16,6 +16,17 @@ pub const EXCEPTION: &str = "stator-exception";
 /// With an answer: the endpoint of the node that served the request, if that was not the one asked.
 pub const FORWARDED_TO: &str = "stator-forwarded-to";
 
+/// Between nodes, with a call: the id of the sender's cluster, once it has one.
+pub const PEER_CLUSTER: &str = "stator-peer-cluster";
+/// Between nodes, with a call: the sender's number in its cluster.
+pub const PEER_NODE: &str = "stator-peer-node";
+/// Between nodes, with a call: the incarnation of the sender's data directory, in hexadecimal digits.
+pub const PEER_INCARNATION: &str = "stator-peer-incarnation";
+/// Between nodes, with a call: the addresses of the cluster's founders as the sender knows them, with commas between them.
+pub const PEER_FOUNDERS: &str = "stator-peer-founders";
+/// Between nodes, with an error: the sender is not taken for one of the cluster's nodes, in a word.
+pub const PEER_REFUSED: &str = "stator-peer-refused";
+
 /// The longest message of a call or an answer, in bytes: a batch of 16 MB, and room for what is around the items.
 pub const MESSAGE_BYTES_MAX: usize = 20 * 1024 * 1024;
 

@@ -11,7 +11,7 @@ use stator_consensus::{GroupId, Member, NodeId, ReplicaId};
 use stator_model::schema::{KeySchema, TableStatus};
 
 use crate::catalog::records::{
-    CATALOG_GROUP, CATALOG_TABLE, PartitionRecord, TableRecord, catalog_schema,
+    CATALOG_GROUP, CATALOG_NAME, CATALOG_TABLE, PartitionRecord, TableRecord, catalog_schema,
 };
 
 /// How long a record is used before somebody fetches it again; the others use it meanwhile, and all do while the catalog does not
@@ -68,7 +68,7 @@ impl Table {
             .map(|(replica, node)| Member { replica: ReplicaId(replica), node: *node });
         Self {
             record: TableRecord {
-                name: "stator.catalog".to_owned(),
+                name: CATALOG_NAME.to_owned(),
                 id: CATALOG_TABLE,
                 status: TableStatus::Active,
                 key_schema: catalog_schema(),
@@ -170,23 +170,23 @@ mod tests {
     fn one_at_a_time_looks_again_and_the_others_go_on() {
         let tables = Tables::default();
         tables.put(Arc::new(Table::catalog(&[NodeId(1)])), 0);
-        let get = |now_ns| tables.get("stator.catalog", now_ns);
+        let get = |now_ns| tables.get(CATALOG_NAME, now_ns);
         assert!(matches!(get(FRESH_NS - 1), Known::Fresh(_)));
         assert!(matches!(get(FRESH_NS), Known::Stale(_)));
         assert!(matches!(get(FRESH_NS), Known::Fresh(_)), "somebody looks already");
         assert!(matches!(get(100 * FRESH_NS), Known::Stale(_)), "it is known however old");
-        tables.forget("stator.catalog");
+        tables.forget(CATALOG_NAME);
         assert!(matches!(get(0), Known::Not));
     }
 
     #[test]
     fn what_was_just_fetched_is_not_doubted() {
         let tables = Tables::default();
-        assert!(!tables.doubt("stator.catalog", 0), "nothing is known of it");
+        assert!(!tables.doubt(CATALOG_NAME, 0), "nothing is known of it");
         tables.put(Arc::new(Table::catalog(&[NodeId(1)])), 0);
-        assert!(matches!(tables.get("stator.catalog", FRESH_NS), Known::Stale(_)));
-        assert!(!tables.doubt("stator.catalog", DOUBTFUL_NS - 1));
-        assert!(tables.doubt("stator.catalog", FRESH_NS), "looked at again, but not fetched");
-        assert!(matches!(tables.get("stator.catalog", FRESH_NS), Known::Not));
+        assert!(matches!(tables.get(CATALOG_NAME, FRESH_NS), Known::Stale(_)));
+        assert!(!tables.doubt(CATALOG_NAME, DOUBTFUL_NS - 1));
+        assert!(tables.doubt(CATALOG_NAME, FRESH_NS), "looked at again, but not fetched");
+        assert!(matches!(tables.get(CATALOG_NAME, FRESH_NS), Known::Not));
     }
 }

@@ -11,14 +11,15 @@ pub(crate) mod records;
 use stator_model::api::{DeleteItem, GetItem, PutItem, Query, ReturnValues, UpdateItem, Values};
 use stator_model::{AttributeValue, EncodedItem, Error, ErrorKind, Item, Number, Result};
 
-use self::records::{NodeRecord, TableRecord, record_key};
+use self::records::{CATALOG_NAME, NodeRecord, TableRecord, record_key};
 use crate::node::Inner;
 use crate::serve::CallContext;
 
 impl Inner {
     /// Reads a record.
     pub(crate) async fn catalog_get(&self, key: Item, cx: &CallContext) -> Result<Option<Item>> {
-        let request = GetItem { key, consistent_read: true, ..GetItem::default() };
+        let table_name = CATALOG_NAME.to_owned();
+        let request = GetItem { table_name, key, consistent_read: true, ..GetItem::default() };
         // Boxed, because looking up a table comes back to reading an item.
         let answer = Box::pin(self.get_item(request, &cx.to_catalog())).await?;
         answer.item.map(|item| item.decode()).transpose()
@@ -27,6 +28,7 @@ impl Inner {
     /// Writes a record that must not exist yet. False if it does.
     pub(crate) async fn catalog_create(&self, item: &Item, cx: &CallContext) -> Result<bool> {
         let request = PutItem {
+            table_name: CATALOG_NAME.to_owned(),
             item: EncodedItem::encode(item),
             condition_expression: Some("attribute_not_exists(kind)".into()),
             ..PutItem::default()
@@ -36,7 +38,8 @@ impl Inner {
 
     /// Writes a record, whatever was there.
     pub(crate) async fn catalog_put(&self, item: &Item, cx: &CallContext) -> Result<()> {
-        let request = PutItem { item: EncodedItem::encode(item), ..PutItem::default() };
+        let table_name = CATALOG_NAME.to_owned();
+        let request = PutItem { table_name, item: EncodedItem::encode(item), ..PutItem::default() };
         Box::pin(self.write(request, &cx.to_catalog())).await.map(|_| ())
     }
 
@@ -59,6 +62,7 @@ impl Inner {
             (":protected", table.deletion_protection.into()),
         ];
         let request = UpdateItem {
+            table_name: CATALOG_NAME.to_owned(),
             key: record_key("table", &table.name),
             update_expression: Some("SET #a = :to".into()),
             condition_expression: Some(
@@ -80,6 +84,7 @@ impl Inner {
         cx: &CallContext,
     ) -> Result<()> {
         let request = DeleteItem {
+            table_name: CATALOG_NAME.to_owned(),
             key: record_key("table", &table.name),
             condition_expression: Some("table_id = :id".into()),
             expression_attribute_values: [(":id".to_owned(), table.id_value())].into(),
@@ -90,7 +95,8 @@ impl Inner {
 
     /// Removes a record.
     pub(crate) async fn catalog_delete(&self, key: Item, cx: &CallContext) -> Result<()> {
-        let request = DeleteItem { key, ..DeleteItem::default() };
+        let table_name = CATALOG_NAME.to_owned();
+        let request = DeleteItem { table_name, key, ..DeleteItem::default() };
         Box::pin(self.write(request, &cx.to_catalog())).await.map(|_| ())
     }
 
@@ -98,6 +104,7 @@ impl Inner {
     pub(crate) async fn catalog_next_id(&self, kind: &str, cx: &CallContext) -> Result<u64> {
         let one = Values::from([(":one".to_owned(), AttributeValue::N(Number::from(1u64)))]);
         let request = UpdateItem {
+            table_name: CATALOG_NAME.to_owned(),
             key: record_key("counter", kind),
             update_expression: Some("ADD given :one".into()),
             expression_attribute_values: one,
@@ -126,6 +133,7 @@ impl Inner {
                 return Ok(found);
             }
             let request = Query {
+                table_name: CATALOG_NAME.to_owned(),
                 key_condition_expression: "kind = :kind".into(),
                 expression_attribute_values: [(":kind".to_owned(), kind.into())].into(),
                 exclusive_start_key: start,

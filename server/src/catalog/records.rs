@@ -4,7 +4,7 @@
 //!
 //! | `kind` | `id` | the record | written by |
 //! |---|---|---|---|
-//! | `cluster` | `cluster` | the cluster's id, format version and number of founders, made once | whoever finds none |
+//! | `cluster` | `cluster` | the cluster's id, format version, number of founders and their list, made once | whoever finds none |
 //! | `counter` | `table`, `node` | the last id given | who needs an id, by an update that adds one |
 //! | `table` | the table's name | [`TableRecord`] | CreateTable, UpdateTable, DeleteTable, the controller |
 //! | `dropped` | the table's id | the replicas of a deleted table that nodes have still to remove | DeleteTable, the controller |
@@ -19,6 +19,9 @@ use stator_model::{AttributeValue, Error, Item, Number, Result};
 
 /// The id of the catalog's own table.
 pub(crate) const CATALOG_TABLE: u32 = 0;
+/// What requests for the catalog call it. Whoever asks for a table of that name gets the table, if there is one: the catalog is
+/// reached by its group.
+pub(crate) const CATALOG_NAME: &str = "stator.catalog";
 /// The catalog's only group.
 pub(crate) const CATALOG_GROUP: GroupId = GroupId(0);
 

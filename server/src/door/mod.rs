@@ -2,6 +2,7 @@
 
 mod admin;
 mod client;
+mod gate;
 mod incoming;
 mod peer;
 
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 use tonic::transport::Server;
 
 pub(crate) use self::admin::serve_admin;
+use self::gate::{Gate, Members};
 use crate::node::Inner;
 use crate::peers::PEER_MESSAGE_BYTES_MAX;
 
@@ -40,6 +42,7 @@ pub(crate) async fn serve(node: Arc<Inner>, listener: TcpListener) {
     let peer = PeerServer::new(peer::PeerDoor::new(node.clone()))
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
+    let peer = Gate::new(peer, Members { node: node.clone() });
     let stopping = node.clone();
     let served = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stator_consensus::{Class, Event, GroupId, NodeId, PeerMessage, ReplicaId};
 use stator_model::error::Retry;
-use stator_model::{ErrorKind, Result};
+use stator_model::{Error, ErrorKind, Request, Result};
 use stator_proto::error::to_detail;
 use stator_proto::operation::{decode_request, encode_answer};
 use stator_proto::peer::v1 as wire;
@@ -16,6 +16,8 @@ use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
 use crate::node::Inner;
+use crate::peers::PEER_FORMAT;
+use crate::peers::introduction::{Introduced, Stranger};
 use crate::serve::{CallContext, Target};
 use crate::wire::from_replica_spec;
 
@@ -51,7 +53,10 @@ impl Peer for PeerDoor {
         let Some(wire::peer_frame::Frame::Hello(hello)) = first else {
             return Err(Status::invalid_argument("the first frame is no hello"));
         };
-        let from = peers.admit(&hello).map_err(Status::failed_precondition)?;
+        if hello.format_version < PEER_FORMAT {
+            return Err(Stranger::OldFormat(hello.format_version).into());
+        }
+        let from = peers.admit(&Introduced::of_hello(&hello))?;
         let (end, ended) = tokio::sync::mpsc::channel(1);
         let node = self.node.clone();
         tokio::spawn(async move {
@@ -196,6 +201,10 @@ impl PeerDoor {
         cx.target = Some(Target { group });
         let answer = async {
             let request = decode_request(message.operation(), message.request.clone())?;
+            if !is_of_items(&request) {
+                let what = format!("{} is not sent on", request.operation());
+                return Err(Error::new(ErrorKind::UnknownOperation, what));
+            }
             let _leave = self.node.admit(&request)?;
             encode_answer(self.node.call(request, &cx).await?)
         };
@@ -213,6 +222,22 @@ impl PeerDoor {
             Err(error) => Answered::Error(to_detail(&error, None)),
         }
     }
+}
+
+/// Whether a request is for items of a partition. The others are served by any node, and sent on as the reads and writes of the
+/// catalog that they are made of.
+const fn is_of_items(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::PutItem(_)
+            | Request::GetItem(_)
+            | Request::UpdateItem(_)
+            | Request::DeleteItem(_)
+            | Request::Query(_)
+            | Request::Scan(_)
+            | Request::BatchGetItem(_)
+            | Request::BatchWriteItem(_)
+    )
 }
 
 /// Gives a message to the host of its group, if the node that it comes from holds the replica that it is said to be from.

@@ -23,6 +23,8 @@ use crate::serve::CallContext;
 /// How long one round may take, and how long to wait between rounds.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(5);
 const ROUND_PAUSE: Duration = Duration::from_secs(3);
+/// How soon to go round again for somebody who is not known.
+const STRANGER_PAUSE: Duration = Duration::from_millis(250);
 /// How long to wait after a round that failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(50);
 
@@ -40,7 +42,19 @@ pub(crate) async fn run(node: Arc<Inner>) {
                 FAILED_PAUSE
             }
         };
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause.min(STRANGER_PAUSE)).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause.saturating_sub(STRANGER_PAUSE)) => {}
+            () = a_stranger(&node) => {}
+        }
+    }
+}
+
+/// Resolves when somebody has come whom nobody has told of.
+async fn a_stranger(node: &Inner) {
+    match &node.peers {
+        Some(peers) => peers.strangers.notified().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -70,10 +84,18 @@ async fn agree_on_cluster(node: &Inner, cx: &CallContext) -> Result<()> {
         // Their ids are taken, whether they have come yet or not.
         let founders = node.config.initial_nodes.len().max(node.founders());
         made.insert("founders".into(), AttributeValue::N(Number::from(founders as u64)));
+        if !node.config.initial_nodes.is_empty() {
+            let list = node.config.initial_nodes.iter().map(|node| node.as_str().into());
+            made.insert("initial_nodes".into(), AttributeValue::L(list.collect()));
+        }
         node.catalog_create(&made, cx).await?;
         record = node.catalog_get(key, cx).await?;
     }
     let record = record.unwrap_or_default();
+    if let Some(why) = other_founders(&record, &node.config.initial_nodes) {
+        node.fail(&why);
+        return Err(Error::internal(why));
+    }
     let id = record.get("cluster_id").and_then(AttributeValue::as_s);
     let id = id.ok_or_else(|| Error::internal("the catalog has no cluster id"))?;
     if let Some(dir) = &node.dir
@@ -86,6 +108,18 @@ async fn agree_on_cluster(node: &Inner, cx: &CallContext) -> Result<()> {
         peers.set_cluster_id(id);
     }
     Ok(())
+}
+
+/// Why a node that was started with this list of founders is none of the cluster's, if it is not. Founders that hold the catalog tell
+/// each other so before there is a cluster; those behind them hear it from the catalog.
+fn other_founders(cluster: &Item, initial_nodes: &[String]) -> Option<String> {
+    let AttributeValue::L(founded) = cluster.get("initial_nodes")? else { return None };
+    let founded: Vec<&str> = founded.iter().filter_map(AttributeValue::as_s).collect();
+    (!initial_nodes.is_empty() && founded != initial_nodes).then(|| {
+        format!(
+            "initial_nodes = {initial_nodes:?} is not allowed: the cluster was founded with {founded:?}"
+        )
+    })
 }
 
 /// Writes down who this node is. Another directory under the same id is another node, and must not vote in its name (R8).
@@ -150,7 +184,7 @@ pub(crate) async fn ask_to_join(
         for member in members {
             match crate::peers::connect(member).await {
                 Ok(channel) => {
-                    let asked = crate::peers::client_on(channel).join(request.clone()).await;
+                    let asked = crate::peers::stranger_on(channel).join(request.clone()).await;
                     match asked {
                         Ok(response) => return Ok(response.into_inner()),
                         Err(status) => why = format!("{member}: {}", status.message()),
@@ -237,4 +271,25 @@ pub(super) fn recall(node: &Inner) -> Result<()> {
         peers.expect(record.id, record.incarnation);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalog_knows_its_founders() {
+        let list = |names: &[&str]| -> Vec<String> { names.iter().map(|&n| n.into()).collect() };
+        let founded = ["a:1", "b:1", "c:1", "d:1"];
+        let mut cluster = record_key("cluster", "cluster");
+        assert_eq!(other_founders(&cluster, &list(&founded)), None, "an older record");
+        let nodes = founded.iter().map(|&founder| founder.into());
+        cluster.insert("initial_nodes".into(), AttributeValue::L(nodes.collect()));
+        assert_eq!(other_founders(&cluster, &list(&founded)), None);
+        assert_eq!(other_founders(&cluster, &[]), None, "started again by its directory alone");
+        for other in [&["a:1", "b:1", "c:1"][..], &["a:1", "b:1", "c:1", "e:1"]] {
+            let why = other_founders(&cluster, &list(other)).expect("another list");
+            assert!(why.contains(other.last().expect("some")) && why.contains("d:1"), "{why}");
+        }
+    }
 }

@@ -215,6 +215,10 @@ impl Inner {
         }
         if !self.joined.load(Ordering::Acquire) {
             reasons.push("the node has not reached the catalog yet".to_owned());
+            let refusals = self.peers.as_ref().map(|peers| peers.refusals()).unwrap_or_default();
+            reasons.extend(
+                refusals.iter().map(|(node, why)| format!("node {node} refuses this one: {why}")),
+            );
         }
         let leaderless =
             self.replicas.all().iter().filter(|replica| replica.view.leader().is_none()).count();

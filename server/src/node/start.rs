@@ -19,7 +19,8 @@ use crate::config::{EngineName, NodeConfig};
 use crate::dir::{DataDir, Mode};
 use crate::mailbox::mailbox;
 use crate::metrics::Metrics;
-use crate::peers::{Introduction, Peers};
+use crate::peers::Peers;
+use crate::peers::introduction::Introduction;
 use crate::replicas::Replicas;
 use crate::shell::Fatal;
 use crate::shell::apply::{ApplyMailbox, ApplyShell};
@@ -147,10 +148,15 @@ impl Node {
             snapshots.retain(|group| census.start.iter().any(|found| found.spec.group == group));
         }
         let losses = Arc::new(Losses::default());
+        let founders = if config.initial_nodes.is_empty() {
+            standing.catalog.iter().map(|(_, address)| address.clone()).collect()
+        } else {
+            config.initial_nodes.clone()
+        };
         let peers = sockets.is_some().then(|| {
             let on_drop = replicas.clone();
             Peers::new(
-                Introduction { node: standing.own, incarnation },
+                Introduction::new(standing.own, incarnation, &founders),
                 standing.cluster_id.clone(),
                 Box::new(move |node| on_drop.tell_hosts(|| Event::Unreachable(node))),
                 orders,

@@ -6,9 +6,10 @@ use std::time::Duration;
 use stator_consensus::{Class, NodeId, PeerMessage};
 use stator_proto::peer::v1 as wire;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 
 use super::queue::Queue;
-use super::{Peers, client_on, connect};
+use super::{Client, Peers, connect};
 
 /// The format version of what goes between nodes.
 pub(crate) const PEER_FORMAT: u32 = 1;
@@ -33,9 +34,8 @@ impl Link {
         let mut pause = PAUSE_MIN;
         while let Some(peers) = self.peers.upgrade() {
             let Some(address) = peers.address(self.node) else { return };
-            let hello = hello(&peers);
             drop(peers);
-            let connected = self.stream(&address, hello).await;
+            let connected = self.stream(&address).await;
             if self.queue.close() || connected {
                 let Some(peers) = self.peers.upgrade() else { return };
                 (peers.unreachable)(self.node);
@@ -45,14 +45,24 @@ impl Link {
         }
     }
 
+    /// A client on a connection, and the frame that says who this node is.
+    fn introduced(&self, channel: Channel) -> Option<(Client, wire::PeerFrame)> {
+        let peers = self.peers.upgrade()?;
+        Some((peers.client_on(channel), hello(&peers)))
+    }
+
     /// Connects and sends until the stream breaks. Answers whether it ever stood.
-    async fn stream(&self, address: &str, hello: wire::PeerFrame) -> bool {
+    async fn stream(&self, address: &str) -> bool {
         let Ok(channel) = connect(address).await else { return false };
+        let Some((client, hello)) = self.introduced(channel) else { return false };
         let (frames, outgoing) = tokio::sync::mpsc::channel(FRAMES_MAX);
         if frames.send(hello).await.is_err() {
             return false;
         }
-        let answer = client_on(channel).messages(ReceiverStream::new(outgoing)).await;
+        let answer = { client }.messages(ReceiverStream::new(outgoing)).await;
+        if let Some(peers) = self.peers.upgrade() {
+            peers.note_refusal(self.node, answer.as_ref().err());
+        }
         let mut incoming = match answer {
             Ok(answer) => answer.into_inner(),
             Err(status) => {
@@ -93,6 +103,7 @@ pub(crate) fn hello(peers: &Peers) -> wire::PeerFrame {
             cluster_id: peers.cluster_id().unwrap_or_default(),
             node_id: own.node.0,
             incarnation: own.incarnation,
+            founders: own.founders_text().to_owned(),
         })),
     }
 }

@@ -1,8 +1,9 @@
 //! The other nodes: where they are, and the ways to them.
 //!
 //! One stream of messages leads to each node ([`link`]), bounded: what has no room is dropped and reported (R9). Everything else is
-//! a call: requests sent on, replicas made and removed, their states.
+//! a call: requests sent on, replicas made and removed, their states. Each says who it is from ([`introduction`]).
 
+pub(crate) mod introduction;
 mod link;
 mod queue;
 
@@ -11,13 +12,18 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use stator_consensus::{GroupId, NodeId, PeerMessage, ReplicaId};
-use stator_proto::metadata::MESSAGE_BYTES_MAX;
+use stator_proto::metadata::{MESSAGE_BYTES_MAX, PEER_REFUSED};
 use stator_proto::peer::v1 as wire;
 use stator_proto::peer::v1::peer_client::PeerClient;
 use stator_proto::status::{Effect, never_served};
+use tokio::sync::Notify;
 use tokio::time::Instant;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
+pub(crate) use self::link::PEER_FORMAT;
+
+use self::introduction::{Credentials, Introduced, Introduction, Stranger, same_founders};
 use self::queue::Queue;
 use crate::shell::host::Outbound;
 use crate::snapshots::send::{Order, Orders};
@@ -27,15 +33,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The largest message between nodes: a forwarded request, or a batch of entries.
 pub(crate) const PEER_MESSAGE_BYTES_MAX: usize = MESSAGE_BYTES_MAX + (4 << 20);
 
-/// What this node tells others of itself.
-#[derive(Clone, Debug)]
-pub(crate) struct Introduction {
-    pub(crate) node: NodeId,
-    pub(crate) incarnation: u64,
-}
-
-/// A client of a node's peer door.
-pub(crate) type Client = PeerClient<Channel>;
+/// A client of a node's peer door, which says who it is.
+pub(crate) type Client = PeerClient<InterceptedService<Channel, Credentials>>;
 
 /// Why a call to a node brought no answer.
 #[derive(Clone, Debug)]
@@ -59,9 +58,15 @@ impl std::fmt::Display for CallFailure {
 pub(crate) struct Peers {
     own: Introduction,
     cluster_id: RwLock<Option<String>>,
+    /// What goes with every call.
+    credentials: RwLock<Credentials>,
     nodes: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
     /// The data directories of the nodes, as the catalog knows them, or as they said first.
     expected: RwLock<BTreeMap<NodeId, u64>>,
+    /// The nodes that do not take this one for what it says, and why.
+    refusals: Mutex<BTreeMap<NodeId, String>>,
+    /// Rung when somebody comes whom nobody has told of: the catalog may know by now.
+    pub(crate) strangers: Notify,
     /// Tells the hosts that messages to a node were dropped.
     unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
     /// The transfers of snapshots.
@@ -94,8 +99,11 @@ impl Peers {
         runtime: tokio::runtime::Handle,
     ) -> Arc<Self> {
         Arc::new(Self {
+            credentials: RwLock::new(Credentials::new(&own, cluster_id.as_deref())),
             own,
             cluster_id: RwLock::new(cluster_id),
+            refusals: Mutex::default(),
+            strangers: Notify::new(),
             nodes: RwLock::default(),
             expected: RwLock::default(),
             unreachable,
@@ -114,7 +122,32 @@ impl Peers {
     }
 
     pub(crate) fn set_cluster_id(&self, id: &str) {
+        let credentials = Credentials::new(&self.own, Some(id));
+        *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
         *self.cluster_id.write().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
+    }
+
+    /// A node does not take this one for what it says, or does so again.
+    fn note_refusal(&self, node: NodeId, why: Option<&tonic::Status>) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        match why.filter(|status| status.metadata().contains_key(PEER_REFUSED)) {
+            Some(status) => refusals.insert(node, status.message().to_owned()),
+            None => refusals.remove(&node),
+        };
+    }
+
+    /// The nodes that do not take this one for what it says, and why.
+    pub(crate) fn refusals(&self) -> Vec<(NodeId, String)> {
+        let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.iter().map(|(node, why)| (*node, why.clone())).collect()
+    }
+
+    /// A client of the peer door on a connection.
+    pub(crate) fn client_on(&self, channel: Channel) -> Client {
+        let credentials = self.credentials.read().unwrap_or_else(PoisonError::into_inner).clone();
+        PeerClient::with_interceptor(channel, credentials)
+            .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
     }
 
     /// A node is at this address: from now on messages go there.
@@ -142,33 +175,45 @@ impl Peers {
         self.expected.write().unwrap_or_else(PoisonError::into_inner).insert(node, incarnation);
     }
 
-    /// Whether a node that introduces itself may be who it says. The error says why not.
-    pub(crate) fn admit(&self, hello: &wire::Hello) -> Result<NodeId, String> {
-        let node = NodeId(hello.node_id);
-        if hello.format_version < link::PEER_FORMAT {
-            return Err(format!("format version {} is not spoken any more", hello.format_version));
-        }
-        if let Some(own) = self.cluster_id()
-            && !hello.cluster_id.is_empty()
-            && hello.cluster_id != own
-        {
-            return Err(format!(
-                "node {node} is of cluster {}, and this one is of {own}",
-                hello.cluster_id
-            ));
+    /// Whether a node that introduces itself may be who it says.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn admit(&self, who: &Introduced<'_>) -> Result<NodeId, Stranger> {
+        let node = who.node;
+        match self.cluster_id() {
+            Some(ours) if !who.cluster_id.is_empty() => {
+                if who.cluster_id != ours {
+                    return Err(Stranger::OtherCluster { theirs: who.cluster_id.to_owned(), ours });
+                }
+            }
+            // One of the two is a founder that has not heard of the cluster's id yet.
+            _ if !same_founders(self.own.founders_text(), who.founders) => {
+                return Err(Stranger::OtherFounders {
+                    theirs: who.founders.to_owned(),
+                    ours: self.own.founders_text().to_owned(),
+                });
+            }
+            _ => {}
         }
         if node.0 == 0 || node == self.own.node {
-            return Err(format!("node {node} is none of the others"));
+            return Err(Stranger::NotAMember(node));
         }
-        // Whoever comes first under an id that nobody has told of is believed, until the catalog says otherwise; not a second one
-        // beside it: founders with different lists may both take themselves for the same node.
-        let mut expected = self.expected.write().unwrap_or_else(PoisonError::into_inner);
-        if *expected.entry(node).or_insert(hello.incarnation) != hello.incarnation {
-            return Err(format!(
-                "node {node} has another data directory than the cluster knows it by"
-            ));
+        let is_theirs = |incarnation: u64| match incarnation == who.incarnation {
+            true => Ok(node),
+            false => Err(Stranger::OtherDirectory(node)),
+        };
+        if let Some(known) =
+            self.expected.read().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
+        {
+            return is_theirs(known);
         }
-        Ok(node)
+        // A founder is believed until the catalog says otherwise, but not a second one beside it.
+        if usize::try_from(node.0).is_ok_and(|number| number <= self.own.founders().count()) {
+            let mut expected = self.expected.write().unwrap_or_else(PoisonError::into_inner);
+            return is_theirs(*expected.entry(node).or_insert(who.incarnation));
+        }
+        Err(Stranger::NotAMember(node))
     }
 
     /// Where a node is, if that is known.
@@ -190,7 +235,7 @@ impl Peers {
     ///
     /// # Errors
     /// Why there is no connection; nothing was sent.
-    pub(crate) async fn client(&self, node: NodeId) -> Result<PeerClient<Channel>, CallFailure> {
+    pub(crate) async fn client(&self, node: NodeId) -> Result<Client, CallFailure> {
         let not_sent = |why: String| CallFailure::NotSent(format!("node {node}: {why}"));
         let peer = self.peer(node).ok_or_else(|| not_sent("its address is not known".into()))?;
         let address = peer.address.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -199,7 +244,7 @@ impl Peers {
         if let Some((known, channel)) = &connection.channel
             && *known == address
         {
-            return Ok(client_on(channel.clone()));
+            return Ok(self.client_on(channel.clone()));
         }
         // Those who waited here for an attempt that failed do not all make one of their own, one after the other.
         if let Some((at, why)) = &connection.failed
@@ -210,7 +255,7 @@ impl Peers {
         match connect(&address).await {
             Ok(fresh) => {
                 *connection = Connection { channel: Some((address, fresh.clone())), failed: None };
-                Ok(client_on(fresh))
+                Ok(self.client_on(fresh))
             }
             Err(why) => {
                 connection.failed = Some((Instant::now(), why.clone()));
@@ -246,6 +291,11 @@ impl Peers {
         };
         match tokio::time::timeout_at(deadline, ask(client)).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) if status.metadata().contains_key(PEER_REFUSED) => {
+                self.note_refusal(node, Some(&status));
+                let why = format!("node {node} refuses this one: {}", status.message());
+                Err(CallFailure::NotSent(why))
+            }
             Ok(Err(status)) => {
                 // An answer that a node made is no fault of the connection.
                 if !stator_proto::status::from_status(&status, Effect::Read).from_stator {
@@ -294,11 +344,9 @@ pub(crate) async fn connect(address: &str) -> Result<Channel, String> {
     endpoint.connect().await.map_err(|error| format!("no connection to {address}: {error}"))
 }
 
-/// A client of the peer door on a connection.
-pub(crate) fn client_on(channel: Channel) -> PeerClient<Channel> {
+/// A client of the peer door for a node that is no member yet: all it may do is join.
+pub(crate) fn stranger_on(channel: Channel) -> PeerClient<Channel> {
     PeerClient::new(channel)
-        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
 }
 
 /// What a host may do with the peers.
@@ -335,31 +383,55 @@ impl Outbound for Peers {
 mod tests {
     use super::*;
 
+    const FOUNDERS: [&str; 3] = ["a:1", "b:1", "c:1"];
+
     fn peers() -> Arc<Peers> {
-        let own = Introduction { node: NodeId(1), incarnation: 11 };
+        let own = Introduction::new(NodeId(1), 11, &FOUNDERS.map(str::to_owned));
         let runtime = tokio::runtime::Handle::current();
         let (orders, _) = tokio::sync::mpsc::unbounded_channel();
         Peers::new(own, None, Box::new(|_| {}), orders, runtime)
     }
 
-    fn hello(node_id: u64, incarnation: u64, cluster_id: &str) -> wire::Hello {
-        let format_version = link::PEER_FORMAT;
-        wire::Hello { format_version, cluster_id: cluster_id.to_owned(), node_id, incarnation }
+    fn from(node: u64, incarnation: u64, cluster_id: &str) -> Introduced<'_> {
+        let founders = "a:1,b:1,c:1";
+        Introduced { cluster_id, node: NodeId(node), incarnation, founders }
     }
 
     #[tokio::test]
     async fn one_directory_speaks_for_a_node() {
         let peers = peers();
-        assert_eq!(peers.admit(&hello(2, 22, "")), Ok(NodeId(2)));
-        assert!(peers.admit(&hello(2, 23, "")).is_err(), "another directory under the same id");
+        let other = Err(Stranger::OtherDirectory(NodeId(2)));
+        assert_eq!(peers.admit(&from(2, 22, "")), Ok(NodeId(2)));
+        assert_eq!(peers.admit(&from(2, 23, "")), other, "another directory under the same id");
         peers.expect(NodeId(2), 23);
-        assert_eq!(peers.admit(&hello(2, 23, "")), Ok(NodeId(2)), "the catalog knows better");
-        assert!(peers.admit(&hello(2, 22, "")).is_err());
-        assert!(peers.admit(&hello(1, 11, "")).is_err(), "this node itself");
-        assert!(peers.admit(&hello(0, 1, "")).is_err());
+        assert_eq!(peers.admit(&from(2, 23, "")), Ok(NodeId(2)), "the catalog knows better");
+        assert_eq!(peers.admit(&from(2, 22, "")), other);
+        for number in [0, 1] {
+            let nobody = Err(Stranger::NotAMember(NodeId(number)));
+            assert_eq!(peers.admit(&from(number, 11, "")), nobody, "none of the others");
+        }
+    }
+
+    #[tokio::test]
+    async fn other_clusters_and_founders_are_told_apart() {
+        let peers = peers();
+        let name = |who: Introduced<'_>| peers.admit(&who).map_err(|why| why.name());
+        let lists = |founders| Introduced { founders, ..from(3, 33, "") };
+        for founders in ["", "b:1,a:1,c:1", "a:1,b:1", "a:1,b:1,d:1", "a:1,b:1,d:1,c:1"] {
+            assert_eq!(name(lists(founders)), Err("other-founders"), "{founders}");
+        }
+        let why = peers.admit(&lists("b:1,a:1,c:1")).expect_err("another list").to_string();
+        assert!(why.contains("[b:1,a:1,c:1]") && why.contains("[a:1,b:1,c:1]"), "{why}");
+        assert_eq!(name(lists("a:1,b:1,c:1,d:1")), Ok(NodeId(3)), "of which three are remembered");
         peers.set_cluster_id("ours");
-        assert!(peers.admit(&hello(3, 33, "theirs")).is_err());
-        assert_eq!(peers.admit(&hello(3, 33, "")), Ok(NodeId(3)), "it has not heard of one yet");
+        assert_eq!(name(from(3, 33, "theirs")), Err("other-cluster"));
+        assert_eq!(name(from(3, 33, "")), Ok(NodeId(3)), "it has not heard of one yet");
+        assert_eq!(name(lists("b:1,a:1,c:1")), Err("other-founders"));
+        let moved = Introduced { founders: "d:1", ..from(3, 33, "ours") };
+        assert_eq!(name(moved), Ok(NodeId(3)), "the id says enough");
+        assert_eq!(name(from(4, 44, "ours")), Err("not-a-member"));
+        peers.expect(NodeId(4), 44);
+        assert_eq!(name(from(4, 44, "ours")), Ok(NodeId(4)));
     }
 
     #[tokio::test]

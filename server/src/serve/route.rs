@@ -7,7 +7,7 @@ use stator_consensus::{Member, NodeId};
 use stator_model::error::{Applied, Retry};
 use stator_model::key::Key;
 use stator_model::schema::{KeySchema, TableStatus};
-use stator_model::{Answer, Error, ErrorKind, Request, Result};
+use stator_model::{Answer, Error, ErrorKind, Item, Request, Result};
 use stator_proto::operation::{decode_answer, encode_request};
 use stator_proto::peer::v1 as wire;
 use stator_proto::status::{Effect, from_status};
@@ -15,7 +15,7 @@ use stator_storage::partition::get;
 
 use super::CallContext;
 use crate::catalog::records::{
-    CATALOG_GROUP, PartitionRecord, TableRecord, catalog_schema, record_key,
+    CATALOG_GROUP, NodeRecord, PartitionRecord, TableRecord, catalog_schema, record_key,
 };
 use crate::node::Inner;
 use crate::peers::CallFailure;
@@ -290,13 +290,21 @@ impl Inner {
 
     /// A table's record as the replica of the catalog on this node has it, if it takes requests by that.
     fn table_record_here(&self, name: &str) -> Option<TableRecord> {
+        let record = TableRecord::from_item(&self.catalog_record_here("table", name)?).ok()?;
+        (record.status == TableStatus::Active).then_some(record)
+    }
+
+    /// A node's record as the replica of the catalog on this node has it.
+    pub(crate) fn node_record_here(&self, node: NodeId) -> Option<NodeRecord> {
+        NodeRecord::from_item(&self.catalog_record_here("node", &node.to_string())?).ok()
+    }
+
+    fn catalog_record_here(&self, kind: &str, id: &str) -> Option<Item> {
         let catalog = self.replicas.get(CATALOG_GROUP)?;
         let (noted, ticket) = (catalog.data.note()?, catalog.view.begin_unleased()?);
-        let key = Key::of_key_attributes(&catalog_schema(), &record_key("table", name)).ok()?;
-        let item = get(self.engine.as_ref(), &catalog.spec, &key).ok()??;
-        let record = TableRecord::from_item(&item.decode().ok()?).ok()?;
-        let counts = catalog.data.holds(noted) && catalog.view.holds_unleased(ticket);
-        (counts && record.status == TableStatus::Active).then_some(record)
+        let key = Key::of_key_attributes(&catalog_schema(), &record_key(kind, id)).ok()?;
+        let item = get(self.engine.as_ref(), &catalog.spec, &key).ok()??.decode().ok()?;
+        (catalog.data.holds(noted) && catalog.view.holds_unleased(ticket)).then_some(item)
     }
 
     /// A table's record, from the catalog's leader.

@@ -22,7 +22,7 @@ use super::source::{Next, Source};
 use super::{FORMAT, Name};
 use crate::metrics::SnapshotStep;
 use crate::node::Inner;
-use crate::peers::{Client, client_on, connect};
+use crate::peers::{Client, connect};
 
 /// Transfers at a time.
 const TRANSFERS_MAX: usize = 2;
@@ -259,7 +259,7 @@ impl Transfer {
     async fn client(&self, to_node: NodeId) -> Result<Client, String> {
         let peers = self.node.peers.as_ref().ok_or("this node has no peers")?;
         let address = peers.address(to_node).ok_or("the receiver's address is not known")?;
-        Ok(client_on(connect(&address).await?))
+        Ok(peers.client_on(connect(&address).await?))
     }
 
     /// How far the receiver has come.

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use stator_proto::peer::v1 as wire;
-use stator_proto::peer::v1::peer_client::PeerClient;
 use stator_proto::peer::v1::snapshot_frame::Frame;
 use stator_server::Node;
 use stator_storage::machine::{AppliedMark, GroupId};
@@ -10,11 +9,14 @@ use stator_storage::partition::{Counters, SnapshotHeader};
 use tonic::Code;
 
 use crate::cluster::{Cluster, get, put};
+use crate::peers::Sender;
 
 /// Sends frames, and gives the receipt, or why there is none.
-async fn send(node: &Node, frames: Vec<Frame>) -> Result<wire::SnapshotReceipt, Code> {
-    let address = format!("http://{}", node.listening().expect("it listens"));
-    let mut client = PeerClient::connect(address).await.expect("connects");
+async fn send(
+    (node, from): (&Node, &Sender),
+    frames: Vec<Frame>,
+) -> Result<wire::SnapshotReceipt, Code> {
+    let mut client = from.client(node).await;
     let frames: Vec<_> =
         frames.into_iter().map(|frame| wire::SnapshotFrame { frame: Some(frame) }).collect();
     let answer = client.send_snapshot(tokio_stream::iter(frames)).await;
@@ -28,11 +30,10 @@ fn chunk(number: u64, data: impl Into<Bytes>) -> Frame {
 }
 
 /// A sound header for the only partition of a table, and its first frame.
-async fn sound(node: &Node) -> (wire::SnapshotHeader, SnapshotHeader) {
+async fn sound(node: &Node, from: &Sender) -> (wire::SnapshotHeader, SnapshotHeader) {
     let replicas = node.checksums().await.expect("checksums");
     let group = replicas.last().expect("a replica").group;
-    let address = format!("http://{}", node.listening().expect("it listens"));
-    let mut client = PeerClient::connect(address).await.expect("connects");
+    let mut client = from.client(node).await;
     let asked = wire::ReplicaStatusRequest { groups: vec![group] };
     let status = client.replica_status(asked).await.expect("tells").into_inner().groups.remove(0);
     let first = SnapshotHeader {
@@ -66,11 +67,13 @@ async fn frames_that_no_sound_node_sends_are_refused() {
     cluster.create_table("music").await;
     put(&cluster.node(0), "music", "song", "value").await;
     let node = cluster.node(1);
-    let (header, first) = sound(&node).await;
+    let from = Sender::of(&cluster, 0);
+    let (header, first) = sound(&node, &from).await;
+    let to = (node.as_ref(), &from);
 
     // What is announced.
-    assert_eq!(send(&node, vec![]).await, Err(Code::InvalidArgument));
-    assert_eq!(send(&node, vec![chunk(0, first.encode())]).await, Err(Code::InvalidArgument));
+    assert_eq!(send(to, vec![]).await, Err(Code::InvalidArgument));
+    assert_eq!(send(to, vec![chunk(0, first.encode())]).await, Err(Code::InvalidArgument));
     type Change = fn(&mut wire::SnapshotHeader);
     let changes: [(Code, Change); 13] = [
         (Code::NotFound, |header| header.group = 99),
@@ -94,7 +97,7 @@ async fn frames_that_no_sound_node_sends_are_refused() {
         if wrong == header {
             continue;
         }
-        assert_eq!(send(&node, vec![Frame::Header(wrong)]).await, Err(code), "change {number}");
+        assert_eq!(send(to, vec![Frame::Header(wrong)]).await, Err(code), "change {number}");
     }
 
     // What comes behind a sound announcement.
@@ -114,17 +117,17 @@ async fn frames_that_no_sound_node_sends_are_refused() {
         (Code::InvalidArgument, vec![head(), end(0)]),
     ];
     for (number, (code, frames)) in behind.into_iter().enumerate() {
-        assert_eq!(send(&node, frames).await, Err(code), "frames {number}");
+        assert_eq!(send(to, frames).await, Err(code), "frames {number}");
     }
     let long = chunk(0, vec![0; 3 << 20]);
-    assert_eq!(send(&node, vec![head(), long]).await, Err(Code::InvalidArgument));
+    assert_eq!(send(to, vec![head(), long]).await, Err(Code::InvalidArgument));
 
     // A header alone asks how far it has come; what came is kept between streams.
-    let receipt = send(&node, vec![head()]).await.expect("a receipt");
+    let receipt = send(to, vec![head()]).await.expect("a receipt");
     assert_eq!((receipt.next_chunk, receipt.complete), (1, false));
 
     // A whole snapshot that Raft never announced stays a file.
-    let receipt = send(&node, vec![head(), end(1)]).await.expect("a receipt");
+    let receipt = send(to, vec![head(), end(1)]).await.expect("a receipt");
     assert!(receipt.complete);
     put(&cluster.node(0), "music", "song", "another").await;
     assert_eq!(get(&node, "music", "song").await.as_deref(), Some("another"));

@@ -4,4 +4,5 @@ mod catch_up;
 mod cluster;
 mod founding;
 mod hostile_snapshots;
+mod peers;
 mod tables;

@@ -1,0 +1,205 @@
+//! Who speaks: what every call between nodes says of its sender, and whether that is believed.
+//!
+//! A node is known by its number, by the incarnation of its data directory, and by the cluster that both are of. Until the founders
+//! have made the cluster's id there is only the list that each was started with: two of them take each other for what they say only if
+//! their lists are the same, for a number means a place in the list. This tells mistakes apart, not friends from enemies: nothing
+//! here is secret.
+
+use std::fmt;
+
+use stator_consensus::NodeId;
+use stator_proto::metadata::{
+    PEER_CLUSTER, PEER_FOUNDERS, PEER_INCARNATION, PEER_NODE, PEER_REFUSED,
+};
+use stator_proto::peer::v1 as wire;
+use tonic::codegen::http::HeaderMap;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::{Code, Request, Status};
+
+/// The founders that hold the catalog: all that a node remembers of the list once it has a data directory.
+const REMEMBERED: usize = 3;
+/// The longest list that goes with a call, in bytes. Of a longer one only those that hold the catalog do.
+const FOUNDERS_BYTES_MAX: usize = 4096;
+
+/// What this node tells others of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Introduction {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: u64,
+    /// The addresses of the founders, in order, with commas between them.
+    founders: String,
+}
+
+impl Introduction {
+    pub(crate) fn new(node: NodeId, incarnation: u64, founders: &[String]) -> Self {
+        let mut joined = founders.join(",");
+        if joined.len() > FOUNDERS_BYTES_MAX {
+            joined = founders.iter().take(REMEMBERED).cloned().collect::<Vec<_>>().join(",");
+        }
+        Self { node, incarnation, founders: joined }
+    }
+
+    /// The founders, in order.
+    pub(crate) fn founders(&self) -> impl Iterator<Item = &str> {
+        self.founders.split(',').filter(|founder| !founder.is_empty())
+    }
+
+    /// The list as others see it.
+    pub(crate) fn founders_text(&self) -> &str {
+        &self.founders
+    }
+}
+
+/// Who a call, or a stream, says that it is from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Introduced<'a> {
+    /// Empty, if the sender has not heard of one yet.
+    pub(crate) cluster_id: &'a str,
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: u64,
+    /// The addresses of the founders, as the sender knows them.
+    pub(crate) founders: &'a str,
+}
+
+impl<'a> Introduced<'a> {
+    /// What the headers of a call say.
+    pub(crate) fn of_call(headers: &'a HeaderMap) -> Result<Self, Stranger> {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let number = |name, radix| u64::from_str_radix(text(name)?, radix).ok();
+        let (Some(node), Some(incarnation)) = (number(PEER_NODE, 10), number(PEER_INCARNATION, 16))
+        else {
+            return Err(Stranger::Nameless);
+        };
+        Ok(Self {
+            cluster_id: text(PEER_CLUSTER).unwrap_or_default(),
+            node: NodeId(node),
+            incarnation,
+            founders: text(PEER_FOUNDERS).unwrap_or_default(),
+        })
+    }
+
+    /// What the first frame of a stream says.
+    pub(crate) fn of_hello(hello: &'a wire::Hello) -> Self {
+        Self {
+            cluster_id: &hello.cluster_id,
+            node: NodeId(hello.node_id),
+            incarnation: hello.incarnation,
+            founders: &hello.founders,
+        }
+    }
+}
+
+/// Why a node is not believed to be one of the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stranger {
+    /// It does not say who it is.
+    Nameless,
+    /// It is of another cluster.
+    OtherCluster { theirs: String, ours: String },
+    /// It was started with another list of founders.
+    OtherFounders { theirs: String, ours: String },
+    /// Its number is another data directory's.
+    OtherDirectory(NodeId),
+    /// Nobody has told of it, yet at least.
+    NotAMember(NodeId),
+    /// It speaks as nobody does any more.
+    OldFormat(u32),
+}
+
+impl Stranger {
+    /// What it is called in the metadata of a refusal.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Nameless => "nameless",
+            Self::OtherCluster { .. } => "other-cluster",
+            Self::OtherFounders { .. } => "other-founders",
+            Self::OtherDirectory(_) => "other-directory",
+            Self::NotAMember(_) => "not-a-member",
+            Self::OldFormat(_) => "old-format",
+        }
+    }
+}
+
+impl fmt::Display for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nameless => f.write_str("the call does not say which node it is from"),
+            Self::OtherCluster { theirs, ours } => {
+                write!(f, "the sender is of cluster {theirs}, and this node is of {ours}")
+            }
+            Self::OtherFounders { theirs, ours } => write!(
+                f,
+                "the sender was started with initial_nodes = [{theirs}], and this node with [{ours}]: \
+                 all founders need the same list, in the same order"
+            ),
+            Self::OtherDirectory(node) => {
+                write!(f, "node {node} has another data directory than the cluster knows it by")
+            }
+            Self::NotAMember(node) => write!(f, "node {node} is not known as a member here"),
+            Self::OldFormat(version) => {
+                write!(f, "format version {version} is not spoken any more")
+            }
+        }
+    }
+}
+
+impl From<Stranger> for Status {
+    fn from(stranger: Stranger) -> Self {
+        let code = match stranger {
+            Stranger::Nameless => Code::Unauthenticated,
+            Stranger::NotAMember(_) => Code::PermissionDenied,
+            _ => Code::FailedPrecondition,
+        };
+        let mut status = Self::new(code, stranger.to_string());
+        status.metadata_mut().insert(PEER_REFUSED, MetadataValue::from_static(stranger.name()));
+        status
+    }
+}
+
+/// Whether two lists are the same, or one of them is all that is remembered of the other.
+pub(crate) fn same_founders(one: &str, other: &str) -> bool {
+    let count = |list: &str| list.split(',').count();
+    let first =
+        |list: &str| list.split(',').take(REMEMBERED).map(str::to_owned).collect::<Vec<_>>();
+    let is_part = count(one) == REMEMBERED || count(other) == REMEMBERED;
+    one == other || (is_part && first(one) == first(other))
+}
+
+/// Puts into each call who it is from.
+#[derive(Clone, Debug)]
+pub(crate) struct Credentials {
+    cluster_id: Option<MetadataValue<Ascii>>,
+    node: MetadataValue<Ascii>,
+    incarnation: Option<MetadataValue<Ascii>>,
+    founders: Option<MetadataValue<Ascii>>,
+}
+
+impl Credentials {
+    pub(crate) fn new(own: &Introduction, cluster_id: Option<&str>) -> Self {
+        Self {
+            cluster_id: cluster_id.and_then(|id| id.parse().ok()),
+            node: own.node.0.into(),
+            incarnation: format!("{:x}", own.incarnation).parse().ok(),
+            founders: own.founders.parse().ok(),
+        }
+    }
+}
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        metadata.insert(PEER_NODE, self.node.clone());
+        let others = [
+            (PEER_CLUSTER, &self.cluster_id),
+            (PEER_INCARNATION, &self.incarnation),
+            (PEER_FOUNDERS, &self.founders),
+        ];
+        for (name, value) in others {
+            if let Some(value) = value {
+                metadata.insert(name, value.clone());
+            }
+        }
+        Ok(request)
+    }
+}
