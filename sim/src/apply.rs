@@ -13,6 +13,7 @@ use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::entry::Entry;
 use stator_storage::partition::{AppliedRecord, checksum};
 
+use crate::catalog::records::CATALOG_GROUP;
 use crate::invariants::{Invariants, counters};
 use crate::items::last_write;
 use crate::node::{LogAccess, Replica, Work};
@@ -57,6 +58,8 @@ impl World {
             match process.work.pop_front() {
                 Some(Work::Apply(job)) => self.apply(node, job.group, &job.entries),
                 Some(Work::Install(job)) => self.begin_install(node, &job),
+                Some(Work::Remove(group, order)) => self.remove_applied(node, group, order),
+                Some(Work::Delete(spec)) => self.delete_on(node, spec),
                 None => {
                     process.working = false;
                     return;
@@ -219,6 +222,7 @@ fn note_committed(
     if !is_new || entry.data.is_empty() {
         return Ok(());
     }
+    let is_catalog = group == CATALOG_GROUP;
     let unreadable = |error: Error| ("no_fault", error.to_string());
     let decoded = Entry::decode(entry.index, &entry.data).map_err(unreadable)?;
     if decoded.header.term != entry.term {
@@ -228,6 +232,9 @@ fn note_committed(
         let stator_storage::engine::Change::Put(key, value) = change else { continue };
         let stored = StoredItem::open(value, key).map_err(unreadable)?;
         invariants.stamps.stamped(group, stored.stamp.time).map_err(|what| ("stamps", what))?;
+        if is_catalog {
+            continue;
+        }
         let without_id = || ("no_fault", "an item without the id of its last write".to_owned());
         let id = last_write(&stored.item).ok_or_else(without_id)?;
         invariants.acknowledged.committed(id).map_err(|what| ("acknowledged", what))?;

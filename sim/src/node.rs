@@ -19,6 +19,8 @@ use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::generation::Noted;
 use stator_storage::partition::{DataGeneration, PartitionApplier, PartitionSpec, SnapshotWriter};
 
+use crate::catalog::carry::OrderOf;
+use crate::catalog::replicas::Removed;
 use crate::evaluator::SimEvaluator;
 use crate::invariants::durable_log::Shadow;
 use crate::time::{NodeClock, Ns};
@@ -31,6 +33,8 @@ pub(crate) enum Token {
     Write(u64),
     /// A read that waits for a quorum.
     Read(u64),
+    /// A task's attempt at a request.
+    Task(u64),
 }
 
 /// What happens to a simulated host.
@@ -89,6 +93,10 @@ pub(crate) struct Process {
     pub(crate) installing: Option<Installing>,
     /// Whether the engine was opened again, and what it lost is still to be applied.
     pub(crate) restoring: bool,
+    /// Replicas that were removed from here.
+    pub(crate) removed: Removed,
+    /// Whether a replica is being made.
+    pub(crate) is_making: bool,
     pub(crate) readings: BTreeMap<u64, Reading>,
     pub(crate) sending: BTreeMap<GroupId, Sending>,
 }
@@ -108,6 +116,10 @@ pub(crate) struct Replica {
 pub(crate) enum Work {
     Apply(ApplyJob),
     Install(InstallJob),
+    /// A replica is removed for good, on this order.
+    Remove(GroupId, OrderOf),
+    /// What is left of a removed replica is deleted.
+    Delete(Box<PartitionSpec>),
 }
 
 /// A snapshot that is being installed.

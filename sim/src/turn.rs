@@ -211,6 +211,13 @@ impl World {
             (Token::Read(reading), Answer::Refused(refusal)) => {
                 self.read_refused(node, reading, refusal);
             }
+            (Token::Task(attempt), Answer::Outcome(outcome)) => {
+                self.task_answered(node, attempt, outcome);
+            }
+            (Token::Task(attempt), Answer::MayRead) => self.task_may_read(node, attempt),
+            (Token::Task(attempt), Answer::Refused(refusal)) => {
+                self.task_refused(attempt, &refusal);
+            }
             (Token::Write(_), Answer::MayRead) | (Token::Read(_), Answer::Outcome(_)) => {
                 self.fail(format!("node {node} answers what was not asked"));
             }

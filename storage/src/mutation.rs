@@ -67,6 +67,8 @@ pub enum Mutation {
     UncertainAsFailed,
     /// A write is answered when it is proposed.
     AnswerAtOnce,
+    /// R8: a replica that was removed is made again.
+    RemovedMadeAgain,
     /// R9: raft-rs is not told that a snapshot was lost.
     SnapshotLossUnreported,
     /// R12: in a batch, hard states are written before the entries.
@@ -114,6 +116,7 @@ impl Mutation {
         Self::RefusedImageStays,
         Self::UncertainAsFailed,
         Self::AnswerAtOnce,
+        Self::RemovedMadeAgain,
         Self::SnapshotLossUnreported,
         Self::HardStateFirst,
         Self::RecycledRecords,

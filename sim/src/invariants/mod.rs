@@ -11,6 +11,7 @@ pub(crate) mod leases;
 pub(crate) mod logs;
 pub(crate) mod replicas;
 pub(crate) mod stamps;
+pub(crate) mod tables;
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,4 +43,5 @@ pub(crate) struct Invariants {
     pub(crate) replicas: replicas::Replicas,
     pub(crate) acknowledged: acknowledged::Acknowledged,
     pub(crate) stamps: stamps::Stamps,
+    pub(crate) tables: tables::Tables,
 }

@@ -58,6 +58,7 @@ mutations! {
     r6_a_leader_that_evaluates_too_soon => LeadsEarly,
     r7_an_image_that_leaves_early => ImageLeavesEarly,
     r7_an_image_of_a_refused_entry => RefusedImageStays,
+    r8_a_removed_replica_made_again => RemovedMadeAgain,
     r9_a_lost_snapshot_that_nobody_reports => SnapshotLossUnreported,
     r12_the_commit_as_it_was_logged => CommitAsLogged,
     r12_the_applied_index_apart_from_the_data => AppliedApart,
