@@ -288,7 +288,7 @@ fn replay(access: &LogAccess, group: GroupId, replica: &mut Replica) -> stator_s
         replica.applier.apply(&entries)?;
         next = last + 1;
     }
-    Ok(())
+    replica.applier.resume_reads()
 }
 
 pub(crate) const fn is_engines(error: &Error) -> bool {

@@ -102,7 +102,12 @@ impl World {
             host: Host::new(self.plan.config, access.clone()),
             mailbox: Vec::new(),
             turn_due: false,
-            log: LogDriver { access, write: None, waiting: VecDeque::new() },
+            log: LogDriver {
+                access,
+                write: None,
+                stalled: VecDeque::new(),
+                waiting: VecDeque::new(),
+            },
             replicas: BTreeMap::new(),
             work: VecDeque::new(),
             working: false,
@@ -115,8 +120,7 @@ impl World {
         });
         for spec in list_specs(engine.as_ref()).map_err(|error| error.to_string())? {
             let known = recovery.groups.get(&spec.group);
-            let is_deleted =
-                read_record(&engine, spec.group)?.state == ReplicaState::Deleting;
+            let is_deleted = read_record(&engine, spec.group)?.state == ReplicaState::Deleting;
             if is_deleted || known.is_some_and(|known| known.tombstone) {
                 let removed = self.nodes[node].process.as_mut().map(|process| &mut process.removed);
                 removed.and_then(|removed| removed.insert(spec.group, true));

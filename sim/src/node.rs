@@ -14,7 +14,7 @@ use stator_storage::engine::memory::MemoryEngine;
 use stator_storage::engine::{Batch, Change, Direction, Engine, EngineSize, Isolation, Reader};
 use stator_storage::engine::{KeyRange, Visitor};
 use stator_storage::key::EngineKey;
-use stator_storage::log::{Files, LogCore, LogEntry, Write, read_entries};
+use stator_storage::log::{Files, LogCore, LogEntry, Record, Write, read_entries};
 use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::generation::Noted;
 use stator_storage::partition::{DataGeneration, PartitionApplier, PartitionSpec, SnapshotWriter};
@@ -163,6 +163,8 @@ pub(crate) struct LogDriver {
     pub(crate) access: Arc<LogAccess>,
     /// The write under way, and how many of its operations are done.
     pub(crate) write: Option<(Write, usize)>,
+    /// Turns whose records the log has no room for.
+    pub(crate) stalled: VecDeque<(u64, Vec<Record>)>,
     /// Turns whose batches wait, with the numbers of their writes.
     pub(crate) waiting: VecDeque<(u64, u64)>,
 }

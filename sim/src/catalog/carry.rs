@@ -144,14 +144,24 @@ impl World {
 
     /// What came of an order.
     pub(crate) fn order_done(&mut self, of: OrderOf, done: Done) {
+        self.trace.note(
+            self.now,
+            format_args!("task {} at {:?}: {} came to {done:?}", of.task, of.home, of.order),
+        );
         self.go_on(of.task, Some((of.order, done)));
     }
 
     fn carry(&mut self, of: OrderOf, order: Order) {
+        self.trace.note(
+            self.now,
+            format_args!("task {} at {:?}: {} orders {order:?}", of.task, of.home, of.order),
+        );
         match order {
             Order::Write { group, write } => self.ask(of, group, Request::Write(write)),
             Order::Query(query) => self.ask(of, CATALOG_GROUP, Request::Query(query)),
-            Order::Ensure { to, spec, fresh } => self.send_errand(of, to, Errand::Ensure(spec, fresh)),
+            Order::Ensure { to, spec, fresh } => {
+                self.send_errand(of, to, Errand::Ensure(spec, fresh));
+            }
             Order::Remove { at, group } => self.send_errand(of, at, Errand::Remove(group)),
             Order::Served { at, groups } => self.send_errand(of, at, Errand::Served(groups)),
             Order::Sleep(for_ns) => self.come_back(of, for_ns, Done::Ready),
@@ -191,8 +201,8 @@ impl World {
             Errand::Served(groups) => {
                 let Some(process) = &self.nodes[node].process else { return };
                 let groups = groups.into_iter().map(GroupId);
-                let served = groups
-                    .filter(|group| process.host.status(*group).is_some_and(|it| it.serves));
+                let served =
+                    groups.filter(|group| process.host.status(*group).is_some_and(|it| it.serves));
                 let served = Done::Served(served.collect());
                 self.errand_done(of, served);
             }
@@ -232,6 +242,9 @@ impl World {
         let deadline_ns = self.nodes[node].clock.monotonic_ns(self.now) + PATIENCE;
         match asked.request.clone() {
             Request::Write(write) => {
+                if self.log_waits(node) {
+                    return self.task_refused(attempt, &Refusal::Throttled);
+                }
                 let request = PartitionRequest::Write(*write);
                 self.tell(node, Event::Submit { group, request, deadline_ns, token });
             }

@@ -136,7 +136,11 @@ fn ready(done: Done) -> Result<(), String> {
 }
 
 /// A partition as one of its nodes knows it.
-fn spec_of(table: &TableRecord, partition: &PartitionRecord, node: NodeId) -> Option<PartitionSpec> {
+fn spec_of(
+    table: &TableRecord,
+    partition: &PartitionRecord,
+    node: NodeId,
+) -> Option<PartitionSpec> {
     let own = partition.members.iter().find(|member| member.node == node)?;
     let members = partition
         .members

@@ -36,8 +36,8 @@ impl World {
         if process.replicas.contains_key(&group) {
             return self.errand_done(of, Done::Ready);
         }
-        let was_here = process.removed.contains_key(&group)
-            || process.log.access.core().mark(group).is_some();
+        let was_here =
+            process.removed.contains_key(&group) || process.log.access.core().mark(group).is_some();
         if was_here && !planted(Mutation::RemovedMadeAgain) {
             return self.errand_done(of, Done::Failed("it was removed, or is lost".to_owned()));
         }
@@ -144,7 +144,9 @@ impl World {
             let (held, tables) = match (held, self.tables_in_the_end(node)) {
                 (Ok(held), Ok(tables)) => (held, tables),
                 (Err(error), _) => return self.violated("tables", error.to_string()),
-                (_, Err(what)) => return self.violated("tables", format!("on node {node}: {what}")),
+                (_, Err(what)) => {
+                    return self.violated("tables", format!("on node {node}: {what}"));
+                }
             };
             let holds = crate::invariants::tables::settled(node, &held, &tables);
             self.check("tables", holds);

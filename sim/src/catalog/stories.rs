@@ -77,6 +77,9 @@ async fn make_one(hands: &Hands, name: &str, rng: &mut Rng) -> Result<()> {
     }
     for _ in 0..rng.between(1, 200) {
         hands.sleep(50 * MS).await;
+        if hands.0.is_over() {
+            break;
+        }
         let tables = hands.tables().await?;
         match tables.iter().find(|table| table.id == id).map(|table| table.status) {
             Some(TableStatus::Active) => return write_to_all(hands, &record).await,
@@ -91,10 +94,10 @@ async fn make_one(hands: &Hands, name: &str, rng: &mut Rng) -> Result<()> {
 async fn write_to_all(hands: &Hands, table: &TableRecord) -> Result<()> {
     for (at, partition) in table.partitions.iter().enumerate() {
         let range = partition.first_hash..=partition.last_hash;
-        let (item, write) = (0u64..)
+        let (write, item) = (0u64..)
             .map(|number| item_of(&format!("new-{number}"), u64::from(table.id) * 16 + at as u64))
-            .map(|item| (item.clone(), put_once(item)))
-            .find(|(_, write)| write.as_ref().is_ok_and(|write| range.contains(&write.key.hash())))
+            .map(|item| (put_once(&item), item))
+            .find(|(write, _)| write.as_ref().is_ok_and(|write| range.contains(&write.key.hash())))
             .ok_or_else(|| Error::internal("no item is in the partition"))?;
         let written = hands.write_to(partition.group, write?).await;
         if let Err(error) = &written
@@ -113,10 +116,10 @@ fn item_of(name: &str, write: u64) -> Item {
     Item::from([("pk".to_owned(), name.into()), (LAST.to_owned(), id)])
 }
 
-fn put_once(item: Item) -> Result<stator_model::write::PreparedWrite> {
+fn put_once(item: &Item) -> Result<stator_model::write::PreparedWrite> {
     PutItem {
         table_name: "new".to_owned(),
-        item: EncodedItem::encode(&item),
+        item: EncodedItem::encode(item),
         condition_expression: Some("attribute_not_exists(pk)".to_owned()),
         ..PutItem::default()
     }

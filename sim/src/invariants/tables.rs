@@ -42,7 +42,8 @@ pub(crate) fn settled(node: usize, held: &[PartitionSpec], tables: &[TableRecord
     let of_tables = tables.iter().flat_map(|table| &table.partitions);
     let mine = of_tables
         .filter(|partition| partition.members.iter().any(|member| member.node == node_id(node)));
-    let wanted: BTreeSet<GroupId> = founded().chain(mine.map(|partition| partition.group)).collect();
+    let wanted: BTreeSet<GroupId> =
+        founded().chain(mine.map(|partition| partition.group)).collect();
     let held: BTreeSet<GroupId> = held.iter().map(|spec| spec.group).collect();
     if wanted == held {
         return Ok(());
