@@ -12,7 +12,7 @@ use stator_proto::status::Effect;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::entropy::Entropy;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::retry::{Decision, RetryPolicy};
 use crate::transport::{CallOptions, Transport};
 
@@ -197,7 +197,10 @@ impl Client {
             let jitter = shared.entropy.fraction();
             match policy.decide(&error, effect, attempt, remaining, jitter) {
                 Decision::Wait(pause) => sleep(pause).await,
-                Decision::Stop => return Err(verdict(error, uncertain_before).into()),
+                Decision::Stop => {
+                    let error = verdict(error, uncertain_before);
+                    return Err(Error::of_request(error, request_id));
+                }
             }
             if effect == Effect::Write && error.applied() == Applied::Unknown {
                 uncertain_before.get_or_insert(error);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use stator_model::error::{Applied, ErrorKind};
 
@@ -23,9 +24,23 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert!(lost.is_uncertain());
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Error(stator_model::Error);
+pub struct Error {
+    error: stator_model::Error,
+    request_id: Option<Arc<str>>,
+}
 
 impl Error {
+    /// That of a request by this name.
+    pub(crate) fn of_request(error: stator_model::Error, request_id: Arc<str>) -> Self {
+        Self { error, request_id: Some(request_id) }
+    }
+
+    /// What the request is called in the logs of the nodes that dealt with it, if it was sent to any.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
     /// Whether the request may have been applied all the same.
     #[must_use]
     pub fn is_uncertain(&self) -> bool {
@@ -76,7 +91,7 @@ impl Error {
     /// The model's error.
     #[must_use]
     pub fn into_inner(self) -> stator_model::Error {
-        self.0
+        self.error
     }
 }
 
@@ -84,31 +99,31 @@ impl Deref for Error {
     type Target = stator_model::Error;
 
     fn deref(&self) -> &stator_model::Error {
-        &self.0
+        &self.error
     }
 }
 
 impl From<stator_model::Error> for Error {
     fn from(error: stator_model::Error) -> Self {
-        Self(error)
+        Self { error, request_id: None }
     }
 }
 
 impl From<Error> for stator_model::Error {
     fn from(error: Error) -> Self {
-        error.0
+        error.error
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.error.fmt(f)
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.error.fmt(f)
     }
 }
 
@@ -116,12 +131,12 @@ impl std::error::Error for Error {}
 
 impl serde::ser::Error for Error {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self(stator_model::Error::validation(message.to_string()))
+        stator_model::Error::validation(message.to_string()).into()
     }
 }
 
 impl serde::de::Error for Error {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self(stator_model::Error::validation(message.to_string()))
+        stator_model::Error::validation(message.to_string()).into()
     }
 }

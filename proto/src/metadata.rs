@@ -7,7 +7,8 @@ use crate::status::DETAIL_BYTES_DEFAULT;
 #[cfg(test)]
 mod tests;
 
-/// With a call: the caller's name for the request, for logs; the same when it is sent again.
+/// With a call: the caller's name for the request, for logs; the same when it is sent again. With an answer or an error: that name, or
+/// the one that the node made because none was given.
 pub const REQUEST_ID: &str = "stator-request-id";
 /// With a call: how many bytes of error detail the caller's headers can hold.
 pub const DETAIL_BYTES_MAX: &str = "stator-detail-bytes-max";

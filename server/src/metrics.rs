@@ -81,6 +81,7 @@ pub struct Metrics {
     throttled: Counter,
     forwarded: Counter,
     connections: Level,
+    reading_bytes: Level,
 
     replicas: Level,
     leading: Level,
@@ -132,6 +133,7 @@ impl Metrics {
             throttled: t.counter("throttled", "Requests refused because something was full"),
             forwarded: t.counter("forwarded", "Requests sent on to another node"),
             connections: t.level("connections", "Connections that are open"),
+            reading_bytes: t.bytes("reading", "Size of requests that have not come whole"),
 
             replicas: t.level("raft_replicas", "Replicas on this node"),
             leading: t.level("raft_leaders", "Replicas on this node that lead their group"),
@@ -199,9 +201,24 @@ impl Metrics {
         self.forwarded.inc();
     }
 
-    /// So many connections are open.
-    pub fn connections(&self, open: u64) {
-        self.connections.set(open);
+    /// A connection was opened.
+    pub fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    /// A connection was closed.
+    pub fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    /// So many more bytes have come of requests that are not whole yet.
+    pub fn reading(&self, bytes: usize) {
+        self.reading_bytes.inc_by(bytes as u64);
+    }
+
+    /// So many bytes of requests were read, or dropped.
+    pub fn read(&self, bytes: usize) {
+        self.reading_bytes.dec_by(bytes as u64);
     }
 
     /// The node's replicas are so many.

@@ -94,16 +94,17 @@ const SLOW_LINES_PER_SECOND: u64 = 20;
 /// The log of slow requests.
 #[derive(Debug)]
 pub struct SlowLog {
+    node: u64,
     threshold: Duration,
     begun: Instant,
     lines: Rate,
 }
 
 impl SlowLog {
-    /// A log of requests that take at least `threshold`; of none, if that is zero.
+    /// The log of a node, of requests that take at least `threshold`; of none, if that is zero.
     #[must_use]
-    pub fn new(threshold: Duration) -> Self {
-        Self { threshold, begun: Instant::now(), lines: Rate::default() }
+    pub fn new(node: u64, threshold: Duration) -> Self {
+        Self { node, threshold, begun: Instant::now(), lines: Rate::default() }
     }
 
     /// Writes a line if the request was slow, and if there were not too many such lines lately: whether it did.
@@ -124,6 +125,7 @@ impl SlowLog {
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(
             request_id,
+            node = self.node,
             operation = kind.name(),
             table,
             result = outcome.name(),

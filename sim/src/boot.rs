@@ -1,6 +1,6 @@
 //! How nodes begin, die and come back: by the real recovery of the log, and the same look at the engine as a real node takes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use stator_consensus::group::FIRST_MARK;
@@ -18,6 +18,7 @@ use stator_storage::partition::{
 use crate::evaluator::SimEvaluator;
 use crate::faults::CrashKind;
 use crate::invariants::durable_log::Shadow;
+use crate::invariants::tables;
 use crate::items::{founded, group_spec, partition_spec};
 use crate::node::{LogAccess, LogDriver, Process, Replica, Work};
 use crate::snapshots::{install_again, take_for_installed};
@@ -114,11 +115,15 @@ impl World {
             installing: None,
             restoring: false,
             removed: tombstones.map(|(group, _)| (*group, true)).collect(),
+            tombstones: BTreeSet::new(),
+            removing: Vec::new(),
             is_making: false,
             readings: BTreeMap::new(),
             sending: BTreeMap::new(),
         });
-        for spec in list_specs(engine.as_ref()).map_err(|error| error.to_string())? {
+        let specs = list_specs(engine.as_ref()).map_err(|error| error.to_string())?;
+        self.check("tables", tables::known(node, &recovery.groups, &specs));
+        for spec in specs {
             let known = recovery.groups.get(&spec.group);
             let is_deleted = read_record(&engine, spec.group)?.state == ReplicaState::Deleting;
             if is_deleted || known.is_some_and(|known| known.tombstone) {

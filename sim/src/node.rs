@@ -1,6 +1,6 @@
 //! A simulated node: what outlives a crash, and the process that does not.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -95,6 +95,10 @@ pub(crate) struct Process {
     pub(crate) restoring: bool,
     /// Replicas that were removed from here.
     pub(crate) removed: Removed,
+    /// Of these, those that the log has synced a tombstone of.
+    pub(crate) tombstones: BTreeSet<GroupId>,
+    /// Removals that wait for that.
+    pub(crate) removing: Vec<(GroupId, OrderOf)>,
     /// Whether a replica is being made.
     pub(crate) is_making: bool,
     pub(crate) readings: BTreeMap<u64, Reading>,

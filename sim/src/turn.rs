@@ -97,6 +97,9 @@ impl World {
                 self.queue.push(at, Action::Ping { from: node, to });
             }
         }
+        for group in effects.removed {
+            self.removal_synced(node, group);
+        }
         for (group, to) in effects.snapshots_wanted {
             self.begin_snapshot(node, group, to);
         }

@@ -173,6 +173,11 @@ impl World {
             );
         }
         self.run_until(self.now + SETTLE_NS);
+        // The catalog is written to until every table is made or gone.
+        let bound = self.now + LIVENESS_NS;
+        while self.now < bound && !self.is_settled() && self.failure.is_none() {
+            self.run_until(self.now + SECOND);
+        }
         self.check_rest();
         self.reached.add("overlay conflicts", self.heard.conflicts.load(Relaxed));
         self.reached.add("entries taken back", self.heard.refused.load(Relaxed));
@@ -200,21 +205,28 @@ impl World {
         }
     }
 
+    /// What each replica of a group has applied.
+    fn applied(&self, group: GroupId) -> Vec<u64> {
+        let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
+        let statuses = processes.filter_map(|process| process.host.status(group));
+        statuses.map(|status| status.applied).collect()
+    }
+
+    fn is_settled(&self) -> bool {
+        let is_one = |group: &GroupId| replicas::settled(*group, &self.applied(*group)).is_ok();
+        self.groups.iter().all(is_one) && self.table_holds().is_ok()
+    }
+
     /// In the end replicas are equal and histories make sense.
     fn check_rest(&mut self) {
         for group in self.groups.clone() {
-            let applied: Vec<u64> = self
-                .nodes
-                .iter()
-                .filter_map(|node| node.process.as_ref()?.host.status(group))
-                .map(|status| status.applied)
-                .collect();
-            self.check("liveness", replicas::settled(group, &applied));
+            self.check("liveness", replicas::settled(group, &self.applied(group)));
             for node in 0..NODES {
                 self.compare_replica(node, group);
             }
         }
-        self.check_tables();
+        let holds = self.table_holds();
+        self.check("tables", holds);
         if self.failure.is_none() {
             let holds = self.callers.check_histories();
             self.check("histories", holds);

@@ -1,7 +1,7 @@
 //! `stator status`: how the cluster is doing, as one of its nodes sees it.
 
 use serde_json::json;
-use stator_proto::v1::{DescribeClusterResponse, Liveness};
+use stator_proto::v1::{DescribeClusterResponse, Liveness, PartitionDescription};
 
 use super::endpoints::Endpoints;
 use super::output::{Failure, Format, Output, print, print_columns};
@@ -50,7 +50,41 @@ fn json(cluster: &DescribeClusterResponse) -> Result<(), Failure> {
         "catalog_leader": cluster.catalog_leader_node_id,
         "format_version": cluster.format_version,
         "nodes": nodes.collect::<Vec<_>>(),
+        "partition_count": cluster.partition_count,
+        "partitions": cluster.partitions.iter().map(partition).collect::<Vec<_>>(),
     }))
+}
+
+fn partition(partition: &PartitionDescription) -> serde_json::Value {
+    let replicas = partition.replicas.iter();
+    let replicas =
+        replicas.map(|replica| json!({ "node": replica.node_id, "behind": replica.behind }));
+    json!({
+        "group": partition.group,
+        "table": partition.table_name,
+        "leader": partition.leader_node_id,
+        "replicas": replicas.collect::<Vec<_>>(),
+    })
+}
+
+/// What is wrong with a partition, as a line of columns: who leads it, and which of its replicas are behind.
+fn trouble(partition: &PartitionDescription) -> Option<[String; 4]> {
+    let behind = partition.replicas.iter().filter_map(|replica| match replica.behind {
+        Some(0) => None,
+        Some(entries) => Some(format!("node {} by {entries}", replica.node_id)),
+        None => Some(format!("node {} does not tell", replica.node_id)),
+    });
+    let behind: Vec<String> = behind.collect();
+    let is_wrong = partition.leader_node_id.is_none() || !behind.is_empty();
+    is_wrong.then(|| {
+        let leader = partition.leader_node_id;
+        [
+            partition.group.to_string(),
+            partition.table_name.clone(),
+            leader.map_or_else(|| "nobody".to_owned(), |leader| format!("node {leader}")),
+            if behind.is_empty() { "-".to_owned() } else { behind.join(", ") },
+        ]
+    })
 }
 
 fn text(cluster: &DescribeClusterResponse) -> Result<(), Failure> {
@@ -70,5 +104,14 @@ fn text(cluster: &DescribeClusterResponse) -> Result<(), Failure> {
             node.replicas.to_string(),
         ]
     }));
+    print_columns(&rows)?;
+    let troubles: Vec<_> = cluster.partitions.iter().filter_map(trouble).collect();
+    let count = cluster.partition_count;
+    if troubles.is_empty() {
+        return print(format_args!("{count} partitions, all led, no replica behind"));
+    }
+    print(format_args!("{count} partitions, of which something is wrong with:"))?;
+    let mut rows = vec![["PARTITION", "TABLE", "LEADER", "BEHIND"].map(str::to_owned)];
+    rows.extend(troubles);
     print_columns(&rows)
 }

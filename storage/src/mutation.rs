@@ -69,6 +69,8 @@ pub enum Mutation {
     AnswerAtOnce,
     /// R8: a replica that was removed is made again.
     RemovedMadeAgain,
+    /// R8: the data of a removed replica are deleted before the log has synced that it is.
+    DeletedBeforeTombstone,
     /// R9: raft-rs is not told that a snapshot was lost.
     SnapshotLossUnreported,
     /// R12: in a batch, hard states are written before the entries.
@@ -117,6 +119,7 @@ impl Mutation {
         Self::UncertainAsFailed,
         Self::AnswerAtOnce,
         Self::RemovedMadeAgain,
+        Self::DeletedBeforeTombstone,
         Self::SnapshotLossUnreported,
         Self::HardStateFirst,
         Self::RecycledRecords,

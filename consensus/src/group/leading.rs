@@ -172,7 +172,7 @@ impl<E: Evaluator, T> Group<E, T> {
             }
             let Some(submission) = self.waiting.pop() else { break };
             let Submission { request, deadline_ns, token, .. } = submission;
-            if deadline_ns <= cx.now_ns {
+            if deadline_ns <= cx.now_ns || !(cx.claim)(&token) {
                 cx.effects.refuse(token, Refusal::Expired);
                 continue;
             }

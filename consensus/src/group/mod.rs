@@ -53,6 +53,8 @@ use crate::waiting::Waiting;
 /// The time and place of a turn.
 pub(crate) struct Context<'a, E: Evaluator, T> {
     pub(crate) config: &'a Config,
+    /// Whether a caller still waits, asked once.
+    pub(crate) claim: fn(&T) -> bool,
     pub(crate) now_ns: u64,
     pub(crate) wall_ms: u64,
     pub(crate) tick: u64,

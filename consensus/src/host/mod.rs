@@ -32,10 +32,11 @@ use crate::types::{Class, GroupId, NodeId, PeerMessage, Refusal};
 pub struct Host<E: Evaluator, T> {
     config: Config,
     reader: Arc<dyn LogReader>,
+    claim: fn(&T) -> bool,
     groups: BTreeMap<GroupId, Group<E, T>>,
     awake: BTreeSet<GroupId>,
-    /// Groups removed for good since this host began.
-    removed: BTreeSet<GroupId>,
+    /// Groups removed for good since this host began, with the turn that says so, until the log has synced that.
+    removed: BTreeMap<GroupId, Option<u64>>,
     peers: Peers,
     /// The groups with records in a turn that the log has not synced yet.
     unsynced: VecDeque<(u64, Vec<GroupId>)>,
@@ -60,11 +61,13 @@ impl Turn {
     fn context<'a, E: Evaluator, T>(
         &self,
         config: &'a Config,
+        claim: fn(&T) -> bool,
         others: Footprint,
         effects: &'a mut Effects<E, T>,
     ) -> Context<'a, E, T> {
         Context {
             config,
+            claim,
             now_ns: self.now_ns,
             wall_ms: self.wall_ms,
             tick: self.tick,
@@ -83,9 +86,10 @@ impl<E: Evaluator, T> Host<E, T> {
         Self {
             config,
             reader,
+            claim: |_| true,
             groups: BTreeMap::new(),
             awake: BTreeSet::new(),
-            removed: BTreeSet::new(),
+            removed: BTreeMap::new(),
             peers: Peers::default(),
             unsynced: VecDeque::new(),
             footprint: Footprint::default(),
@@ -93,6 +97,13 @@ impl<E: Evaluator, T> Host<E, T> {
             turn: 0,
             tick: 0,
         }
+    }
+
+    /// A host that asks `claim` before it begins with a request whether its caller still waits. From then on the request may be done;
+    /// one whose caller has gone before that never is, and the caller knows it.
+    #[must_use]
+    pub fn claiming(self, claim: fn(&T) -> bool) -> Self {
+        Self { claim, ..self }
     }
 
     /// The state of all replicas, in order of their groups.
@@ -221,12 +232,12 @@ impl<E: Evaluator, T> Host<E, T> {
         if self.groups.contains_key(&id) {
             return;
         }
-        if self.removed.contains(&id) {
+        if self.removed.contains_key(&id) {
             effects.faults.push((id, "the replica was removed from this node for good".to_owned()));
             return;
         }
         let reader = self.reader.clone();
-        let cx = turn.context(&self.config, self.footprint, effects);
+        let cx = turn.context(&self.config, self.claim, self.footprint, effects);
         // Also a replica that the node was late to make, of a group that lives already: the log has to hear where it begins.
         let is_new = start.fresh || start.recovered.is_new();
         let group = catch_unwind(AssertUnwindSafe(|| {
@@ -265,17 +276,32 @@ impl<E: Evaluator, T> Host<E, T> {
 
     fn remove(&mut self, effects: &mut Effects<E, T>, id: GroupId) {
         self.stop(effects, id, "the replica was removed from this node");
-        if self.removed.insert(id) {
-            effects.log.push(Record::Tombstone { group: id });
+        match self.removed.get(&id) {
+            None => {
+                self.removed.insert(id, Some(self.turn));
+                effects.log.push(Record::Tombstone { group: id });
+            }
+            // Whoever asks again may have missed the word of it.
+            Some(None) => effects.removed.push(id),
+            Some(Some(_)) => {}
         }
     }
 
     fn persisted(&mut self, turn: &mut Turn, effects: &mut Effects<E, T>, synced: u64) {
         while self.unsynced.front().is_some_and(|(written, _)| *written <= synced) {
-            let Some((_, groups)) = self.unsynced.pop_front() else { break };
+            let Some((written, groups)) = self.unsynced.pop_front() else { break };
             for id in groups {
                 self.of_group(turn, effects, id, |group, cx| group.persisted(cx, synced));
+                self.note_removed(effects, id, written);
             }
+        }
+    }
+
+    /// The log has synced records of this group in a turn: if that was its tombstone, it is gone for good.
+    fn note_removed(&mut self, effects: &mut Effects<E, T>, id: GroupId, written: u64) {
+        if let Some(turn) = self.removed.get_mut(&id).filter(|turn| **turn == Some(written)) {
+            *turn = None;
+            effects.removed.push(id);
         }
     }
 
@@ -351,7 +377,7 @@ impl<E: Evaluator, T> Host<E, T> {
     ) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let others = self.footprint.without(group.footprint());
-        let mut cx = turn.context(&self.config, others, effects);
+        let mut cx = turn.context(&self.config, self.claim, others, effects);
         let result = catch_unwind(AssertUnwindSafe(|| act(group, &mut cx)))
             .unwrap_or_else(|panic| Err(panic_text(&*panic)));
         self.footprint = others.with(group.footprint());

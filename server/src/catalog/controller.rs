@@ -27,8 +27,10 @@ const BUSY: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_millis(500);
 /// How long one look may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a node may take to answer one call.
+/// How long a node may take to tell how its replicas are doing.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long it may take to make or remove some.
+const REPLICAS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Looks for as long as it is let. Being stopped between any two steps is as good as a crash there.
 pub(crate) async fn run(node: Arc<Inner>) {
@@ -97,31 +99,37 @@ impl Ground for Here<'_> {
         &self,
         to: NodeId,
         table: &TableRecord,
-        partition: &PartitionRecord,
+        partitions: &[&PartitionRecord],
     ) -> Result<(), String> {
         if to == self.node.id() {
-            return self.node.ensure_replica(table, partition, true).await;
+            let specs = partitions.iter().map(|partition| self.node.replica_spec(table, partition));
+            return self.node.begin_replicas(specs.collect::<Result<_, _>>()?, true).await;
         }
         let Some(peers) = &self.node.peers else { return Err("this node has no peers".into()) };
-        let spec = crate::wire::to_replica_spec(table, partition, to);
-        let ask = |mut client: crate::peers::Client| async move {
-            client.ensure_replica(wire::EnsureReplicaRequest { spec: Some(spec) }).await
-        };
-        let made = peers.ask(to, CALL_TIMEOUT, ask).await;
+        let specs = partitions.iter();
+        let specs = specs.map(|partition| crate::wire::to_replica_spec(table, partition, to));
+        let request = wire::EnsureReplicasRequest { specs: specs.collect() };
+        let ask =
+            |mut client: crate::peers::Client| async move { client.ensure_replicas(request).await };
+        let made = peers.ask(to, REPLICAS_TIMEOUT, ask).await;
         made.map(|_| ()).map_err(|why| why.to_string())
     }
 
-    async fn remove(&self, at: NodeId, partition: &PartitionRecord) -> Result<(), String> {
+    async fn remove(&self, at: NodeId, partitions: &[&PartitionRecord]) -> Result<(), String> {
         if at == self.node.id() {
-            return self.node.remove_replica(partition.group).await;
+            let groups = partitions.iter().map(|partition| partition.group).collect();
+            return self.node.remove_replicas(groups).await;
         }
-        let own = partition.members.iter().find(|member| member.node == at);
-        let (Some(peers), Some(own)) = (&self.node.peers, own) else { return Ok(()) };
+        let Some(peers) = &self.node.peers else { return Ok(()) };
+        let name = |partition: &&PartitionRecord| {
+            let own = partition.members.iter().find(|member| member.node == at)?;
+            Some(wire::ReplicaName { group: partition.group.0, replica_id: own.replica.0 })
+        };
         let request =
-            wire::RemoveReplicaRequest { group: partition.group.0, replica_id: own.replica.0 };
+            wire::RemoveReplicasRequest { replicas: partitions.iter().filter_map(name).collect() };
         let ask =
-            |mut client: crate::peers::Client| async move { client.remove_replica(request).await };
-        let removed = peers.ask(at, CALL_TIMEOUT, ask).await;
+            |mut client: crate::peers::Client| async move { client.remove_replicas(request).await };
+        let removed = peers.ask(at, REPLICAS_TIMEOUT, ask).await;
         removed.map(|_| ()).map_err(|why| why.to_string())
     }
 

@@ -15,6 +15,9 @@ use stator_model::schema::TableStatus;
 
 use super::records::{PartitionRecord, TableRecord};
 
+/// How many replicas a node is asked to make or remove at once: they share one flush of its engine.
+pub(crate) const REPLICAS_AT_ONCE: usize = 256;
+
 /// What the controller works on.
 pub(crate) trait Ground {
     /// The records of all tables.
@@ -29,15 +32,15 @@ pub(crate) trait Ground {
     async fn free_name(&self, table: &TableRecord) -> Result<()>;
     /// All replicas of a deleted table are gone.
     async fn forget_dropped(&self, id: u32) -> Result<()>;
-    /// Has a node make its replica of a partition, unless it has it.
+    /// Has a node make its replicas of these partitions, those that it does not have.
     async fn ensure(
         &self,
         to: NodeId,
         table: &TableRecord,
-        partition: &PartitionRecord,
+        partitions: &[&PartitionRecord],
     ) -> Result<(), String>;
-    /// Has a node remove its replica of a partition for good.
-    async fn remove(&self, at: NodeId, partition: &PartitionRecord) -> Result<(), String>;
+    /// Has a node remove its replicas of these partitions for good.
+    async fn remove(&self, at: NodeId, partitions: &[&PartitionRecord]) -> Result<(), String>;
     /// Which of these groups are led on a node by a replica that takes requests; none if it does not answer.
     async fn served(&self, at: NodeId, groups: &[u64]) -> Vec<GroupId>;
 }
@@ -75,10 +78,10 @@ async fn ensure(
     table: &TableRecord,
     partitions: &[&PartitionRecord],
 ) {
-    for partition in partitions {
-        if let Err(why) = ground.ensure(to, table, partition).await {
+    for some in partitions.chunks(REPLICAS_AT_ONCE) {
+        if let Err(why) = ground.ensure(to, table, some).await {
             let table = &table.name;
-            tracing::debug!(node = to.0, table, why, "a replica could not be made yet");
+            tracing::debug!(node = to.0, table, why, "some replicas could not be made yet");
             return;
         }
     }
@@ -125,9 +128,9 @@ async fn finish(ground: &impl Ground, id: u32, partitions: &[PartitionRecord]) -
 async fn remove_replicas(ground: &impl Ground, partitions: &[PartitionRecord]) -> BTreeSet<NodeId> {
     let nodes = by_node(partitions);
     let removed = nodes.iter().map(|(at, partitions)| async move {
-        for partition in partitions {
-            if let Err(why) = ground.remove(*at, partition).await {
-                tracing::debug!(node = at.0, why, "a replica could not be removed yet");
+        for some in partitions.chunks(REPLICAS_AT_ONCE) {
+            if let Err(why) = ground.remove(*at, some).await {
+                tracing::debug!(node = at.0, why, "some replicas could not be removed yet");
                 return None;
             }
         }

@@ -51,10 +51,11 @@ impl ClientDoor {
         match answer.await {
             Ok(answer) => {
                 let mut response = Response::new(answer.into());
+                name(response.metadata_mut(), &cx);
                 self.tell_route(&cx, response.metadata_mut());
                 Ok(response)
             }
-            Err(error) => Err(to_status(&error, None, detail_bytes_max(&metadata))),
+            Err(error) => Err(refusal(&error, &cx, &metadata)),
         }
     }
 
@@ -71,6 +72,20 @@ impl ClientDoor {
         let given = metadata.get(REQUEST_ID).and_then(|id| id.to_str().ok());
         let timeout = timeout(metadata).map(|timeout| timeout - (timeout / 10).min(LEFT_FOR_WORDS));
         self.node.context(self.node.request_ids.given_or_made(given), timeout)
+    }
+}
+
+/// An error, as the caller of this call can take it, with the name by which the request is found in logs.
+fn refusal(error: &Error, cx: &CallContext, metadata: &MetadataMap) -> Status {
+    let mut status = to_status(error, None, detail_bytes_max(metadata));
+    name(status.metadata_mut(), cx);
+    status
+}
+
+/// Tells the caller what its request is called in logs.
+fn name(metadata: &mut MetadataMap, cx: &CallContext) {
+    if let Ok(id) = cx.request_id.parse() {
+        metadata.insert(REQUEST_ID, id);
     }
 }
 
@@ -150,9 +165,7 @@ macro_rules! unary {
                 let (metadata, _, message) = request.into_parts();
                 let cx = self.context(&metadata);
                 let routes = self.node.describe_routes(&message.table_name, &cx).await;
-                routes.map(Response::new).map_err(|error| {
-                    to_status(&error, None, detail_bytes_max(&metadata))
-                })
+                routes.map(Response::new).map_err(|error| refusal(&error, &cx, &metadata))
             }
 
             async fn describe_cluster(
@@ -161,9 +174,7 @@ macro_rules! unary {
             ) -> Result<Response<v1::DescribeClusterResponse>, Status> {
                 let cx = self.context(request.metadata());
                 let cluster = self.node.describe_cluster(&cx).await;
-                cluster.map(Response::new).map_err(|error| {
-                    to_status(&error, None, detail_bytes_max(request.metadata()))
-                })
+                cluster.map(Response::new).map_err(|error| refusal(&error, &cx, request.metadata()))
             }
         }
     };
@@ -199,19 +210,19 @@ impl ClientDoor {
         O::ResponseMessage: Send,
     {
         let (metadata, _, message) = request.into_parts();
-        let detail_bytes_max = detail_bytes_max(&metadata);
         let timeout = timeout(&metadata);
-        let request_id = self.context(&metadata).request_id;
-        let request =
-            O::try_from(message).map_err(|error| to_status(&error, None, detail_bytes_max))?;
+        let cx = self.context(&metadata);
+        let request = O::try_from(message).map_err(|error| refusal(&error, &cx, &metadata))?;
         let Ok(leave) = self.page_streams.clone().try_acquire_owned() else {
             self.node.metrics.throttled();
-            return Err(to_status(&crate::serve::throttled(), None, detail_bytes_max));
+            return Err(refusal(&crate::serve::throttled(), &cx, &metadata));
         };
         // Read as the client takes them: one that is gone, or takes none, has none read for it.
-        let node = self.node.clone();
+        let (node, metadata, request_id) =
+            (self.node.clone(), Arc::new(metadata), cx.request_id.clone());
         let stream = futures::stream::unfold(Some((request, leave)), move |left| {
             let (node, next, request_id) = (node.clone(), next.clone(), request_id.clone());
+            let metadata = metadata.clone();
             async move {
                 let (mut request, leave) = left?;
                 let cx = node.context(request_id, timeout);
@@ -220,10 +231,12 @@ impl ClientDoor {
                         let more = next(&mut request, &answer);
                         (Ok(answer.into()), more.then_some((request, leave)))
                     }
-                    Err(error) => (Err(to_status(&error, None, detail_bytes_max)), None),
+                    Err(error) => (Err(refusal(&error, &cx, &metadata)), None),
                 })
             }
         });
-        Ok(Response::new(Box::pin(stream)))
+        let mut response: Response<Pages<O::ResponseMessage>> = Response::new(Box::pin(stream));
+        name(response.metadata_mut(), &cx);
+        Ok(response)
     }
 }

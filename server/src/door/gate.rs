@@ -11,8 +11,11 @@ use tonic::codegen::Service;
 use tonic::codegen::http::{Request, Response};
 use tonic::server::NamedService;
 
+use super::budget::{Budget, Whole, counted, refusal};
+use super::lobby::Guest;
 use crate::node::Inner;
 use crate::peers::introduction::{Introduced, Stranger};
+use crate::serve::throttled;
 
 /// Who looks at calls.
 pub(super) trait Keeper: Clone + Send + Sync + 'static {
@@ -60,23 +63,63 @@ where
     }
 }
 
+/// Lets clients pass, as many as there may be, and each with so many bytes.
+#[derive(Clone)]
+pub(super) struct Clients {
+    pub(super) node: Arc<Inner>,
+}
+
+impl Keeper for Clients {
+    fn admit(&self, call: Request<Body>) -> Result<Request<Body>, Status> {
+        let guest = guest(&call)?;
+        if !guest.is_client() {
+            self.node.metrics.throttled();
+            return Err(refusal(&throttled()));
+        }
+        Ok(counted(call, guest.budget.clone()))
+    }
+}
+
 /// Lets nodes of this cluster pass, and those that want to be.
 #[derive(Clone)]
 pub(super) struct Members {
     pub(super) node: Arc<Inner>,
+    /// What all nodes together may have being read: apart from the clients, so that these do not keep them from each other.
+    pub(super) whole: Arc<Whole>,
 }
 
 /// The call of a node that is no member yet.
 const JOIN: &str = "/stator.peer.v1.Peer/Join";
+/// The calls that are streams. What comes on them is bounded by what takes it.
+const STREAMS: [&str; 2] = ["/stator.peer.v1.Peer/Messages", "/stator.peer.v1.Peer/SendSnapshot"];
 
 impl Keeper for Members {
     fn admit(&self, call: Request<Body>) -> Result<Request<Body>, Status> {
-        if call.uri().path() != JOIN {
+        let guest = guest(&call)?;
+        let path = call.uri().path();
+        let has_room = if path == JOIN {
+            guest.is_client()
+        } else {
             let who = Introduced::of_call(call.headers())?;
             admit(&self.node, &who)?;
+            guest.is_peer()
+        };
+        if !has_room {
+            self.node.metrics.throttled();
+            return Err(refusal(&throttled()));
         }
-        Ok(call)
+        if STREAMS.contains(&path) {
+            return Ok(call);
+        }
+        let budget = Arc::new(Budget::of_connection(&self.whole));
+        Ok(counted(call, budget))
     }
+}
+
+/// The connection that a call came by.
+fn guest(call: &Request<Body>) -> Result<Arc<Guest>, Status> {
+    let guest = call.extensions().get::<Arc<Guest>>();
+    guest.cloned().ok_or_else(|| Status::internal("the call came by no connection"))
 }
 
 /// Whether a node that introduces itself is one of the cluster's. One that has just joined is looked up in the catalog's replica, if

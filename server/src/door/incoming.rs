@@ -1,7 +1,4 @@
-//! Connections, no more of them at once than the node is told to take.
-//!
-//! Leave to take one is asked for before the listener is: clients beyond the bound wait in the operating system's queue, and are
-//! refused there once that is full.
+//! Connections, as they come in. Who may stay is the lobby's to say.
 
 use std::io;
 use std::pin::Pin;
@@ -11,34 +8,44 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
+use super::budget::{Budget, Whole};
+use super::lobby::{Guest, Lobby};
 use crate::node::Inner;
 
 /// How long to wait after the operating system would not give a connection, for want of files for instance.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A connection, and the leave to have it.
-pub(crate) struct Connection {
+/// How often to look for those who have waited too long in the lobby.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// A connection.
+pub(super) struct Connection {
     stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
+    guest: Arc<Guest>,
 }
 
 /// The connections that come in, until the node stops.
-pub(crate) fn connections(
+pub(super) fn connections(
     node: Arc<Inner>,
     listener: TcpListener,
+    whole: Arc<Whole>,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let (taken, stream) = mpsc::channel(1);
-    let bound = Arc::new(Semaphore::new(node.config.max_connections));
+    let lobby = Lobby::new(node.config.max_connections, node.metrics.clone());
     tokio::spawn(async move {
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
         loop {
-            let Ok(permit) = bound.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
+                _ = sweep.tick() => {
+                    lobby.sweep();
+                    continue;
+                }
                 () = node.stopping() => return,
             };
             match accepted {
@@ -47,9 +54,8 @@ pub(crate) fn connections(
                         tracing::debug!(%error, "a connection went away at once");
                         continue;
                     }
-                    let open = node.config.max_connections - bound.available_permits();
-                    node.metrics.connections(open as u64);
-                    if taken.send(Ok(Connection { stream, _permit: permit })).await.is_err() {
+                    let guest = lobby.enter(Budget::of_connection(&whole));
+                    if taken.send(Ok(Connection { stream, guest })).await.is_err() {
                         return;
                     }
                 }
@@ -64,10 +70,10 @@ pub(crate) fn connections(
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Arc<Guest>;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Arc<Guest> {
+        self.guest.clone()
     }
 }
 
@@ -77,6 +83,9 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.guest.poll_cut(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }

@@ -1,9 +1,11 @@
 //! The doors of a node: gRPC for clients and for peers on one port, HTTP for operators on another.
 
 mod admin;
+mod budget;
 mod client;
 mod gate;
 mod incoming;
+mod lobby;
 mod peer;
 
 use std::sync::Arc;
@@ -17,12 +19,19 @@ use tokio::net::TcpListener;
 use tonic::transport::Server;
 
 pub(crate) use self::admin::serve_admin;
-use self::gate::{Gate, Members};
+use self::budget::Whole;
+use self::gate::{Clients, Gate, Members};
 use crate::node::Inner;
 use crate::peers::PEER_MESSAGE_BYTES_MAX;
 
 /// How many requests one connection may have under way.
-const STREAMS_PER_CONNECTION: u32 = 1024;
+const STREAMS_PER_CONNECTION: u32 = 512;
+/// What a stream, and a connection, may send ahead of being read: enough for a fast network, and held by the operating system's
+/// side of every connection, whatever is admitted.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 2 << 20;
+/// The bytes of a call's headers.
+const HEADERS_MAX: u32 = 16 << 10;
 
 /// Serves clients and peers until the node stops.
 pub(crate) async fn serve(node: Arc<Inner>, listener: TcpListener) {
@@ -42,20 +51,26 @@ pub(crate) async fn serve(node: Arc<Inner>, listener: TcpListener) {
     let peer = PeerServer::new(peer::PeerDoor::new(node.clone()))
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
-    let peer = Gate::new(peer, Members { node: node.clone() });
+    let being_read = node.config.memory_plan().in_flight_requests / 2;
+    let whole = Whole::new(usize::try_from(being_read).unwrap_or(usize::MAX), node.metrics.clone());
+    let of_peers = Whole::new(0, node.metrics.clone());
+    let clients = Clients { node: node.clone() };
+    let peer = Gate::new(peer, Members { node: node.clone(), whole: of_peers });
     let stopping = node.clone();
     let served = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(16 << 20)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(HEADERS_MAX)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
-        .add_service(client)
+        .add_service(Gate::new(client, clients.clone()))
         .add_service(peer)
-        .add_service(health_service)
-        .add_service(reflection)
-        .serve_with_incoming_shutdown(incoming::connections(node.clone(), listener), async move {
-            stopping.stopping().await;
-        });
+        .add_service(Gate::new(health_service, clients.clone()))
+        .add_service(Gate::new(reflection, clients))
+        .serve_with_incoming_shutdown(
+            incoming::connections(node.clone(), listener, whole),
+            async move { stopping.stopping().await },
+        );
     // Connections that stay open must not keep a stopping node from ending.
     tokio::select! {
         result = served => {

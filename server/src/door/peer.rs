@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stator_consensus::{Class, Event, GroupId, NodeId, PeerMessage, ReplicaId};
 use stator_model::error::Retry;
@@ -15,13 +15,16 @@ use stator_storage::partition::Member;
 use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
+use crate::catalog::look::REPLICAS_AT_ONCE;
+use crate::catalog::records::CATALOG_GROUP;
+use crate::metrics::{Outcome, RequestKind};
 use crate::node::Inner;
 use crate::peers::PEER_FORMAT;
 use crate::peers::introduction::{Introduced, Stranger};
 use crate::serve::{CallContext, Target};
 use crate::wire::from_replica_spec;
 
-/// How long a node may take to make or remove a replica.
+/// How long a node may take to make or remove some replicas, or to take in another node.
 const REPLICA_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause before a host that has too much to do is looked at again.
 const FLOODED_PAUSE: Duration = Duration::from_millis(1);
@@ -101,47 +104,53 @@ impl Peer for PeerDoor {
         Ok(Response::new(wire::ForwardResponse { result: Some(result), scanned_bytes }))
     }
 
-    async fn ensure_replica(
+    async fn ensure_replicas(
         &self,
-        request: tonic::Request<wire::EnsureReplicaRequest>,
-    ) -> Result<Response<wire::EnsureReplicaResponse>, Status> {
+        request: tonic::Request<wire::EnsureReplicasRequest>,
+    ) -> Result<Response<wire::EnsureReplicasResponse>, Status> {
         if self.node.has_failed() {
             return Err(Status::unavailable("this node has failed"));
         }
-        let spec = request.into_inner().spec.unwrap_or_default();
-        let (table, partition) = from_replica_spec(spec).map_err(Status::invalid_argument)?;
-        if partition.group == crate::catalog::records::CATALOG_GROUP
-            || partition.group.0 >> 32 != u64::from(table.id)
-        {
-            return Err(Status::invalid_argument("the group is not one of the table's"));
+        let wanted = request.into_inner().specs;
+        few_enough(wanted.len())?;
+        let mut specs = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            let (table, partition) = from_replica_spec(wanted).map_err(Status::invalid_argument)?;
+            if partition.group == CATALOG_GROUP || partition.group.0 >> 32 != u64::from(table.id) {
+                return Err(Status::invalid_argument("the group is not one of the table's"));
+            }
+            let spec = self.node.replica_spec(&table, &partition);
+            specs.push(spec.map_err(Status::failed_precondition)?);
         }
-        let existed = self.node.replicas.get(partition.group).is_some();
-        let made = self.node.ensure_replica(&table, &partition, true);
+        let made = self.node.begin_replicas(specs, true);
         let made = tokio::time::timeout(REPLICA_TIMEOUT, made).await;
-        made.map_err(|_| Status::deadline_exceeded("the replica was not made in time"))?
+        made.map_err(|_| Status::deadline_exceeded("the replicas were not made in time"))?
             .map_err(Status::failed_precondition)?;
-        Ok(Response::new(wire::EnsureReplicaResponse { existed }))
+        Ok(Response::new(wire::EnsureReplicasResponse {}))
     }
 
-    async fn remove_replica(
+    async fn remove_replicas(
         &self,
-        request: tonic::Request<wire::RemoveReplicaRequest>,
-    ) -> Result<Response<wire::RemoveReplicaResponse>, Status> {
-        let request = request.into_inner();
-        let group = GroupId(request.group);
-        if group == crate::catalog::records::CATALOG_GROUP {
-            return Err(Status::invalid_argument("the catalog is not removed"));
+        request: tonic::Request<wire::RemoveReplicasRequest>,
+    ) -> Result<Response<wire::RemoveReplicasResponse>, Status> {
+        let named = request.into_inner().replicas;
+        few_enough(named.len())?;
+        for name in &named {
+            let group = GroupId(name.group);
+            if group == CATALOG_GROUP {
+                return Err(Status::invalid_argument("the catalog is not removed"));
+            }
+            if self.node.spec_of(group).is_some_and(|spec| spec.replica != name.replica_id) {
+                return Err(Status::failed_precondition("another replica of the group is here"));
+            }
         }
-        let held = self.node.spec_of(group);
-        let existed = held.is_some();
-        if held.is_some_and(|spec| spec.replica != request.replica_id) {
-            return Err(Status::failed_precondition("another replica of the group is here"));
-        }
-        let removed = tokio::time::timeout(REPLICA_TIMEOUT, self.node.remove_replica(group)).await;
+        let groups = named.iter().map(|name| GroupId(name.group)).collect();
+        let removed = self.node.remove_replicas(groups);
+        let removed = tokio::time::timeout(REPLICA_TIMEOUT, removed).await;
         removed
-            .map_err(|_| Status::deadline_exceeded("the replica was not removed in time"))?
+            .map_err(|_| Status::deadline_exceeded("the replicas were not removed in time"))?
             .map_err(Status::failed_precondition)?;
-        Ok(Response::new(wire::RemoveReplicaResponse { existed }))
+        Ok(Response::new(wire::RemoveReplicasResponse {}))
     }
 
     async fn join(
@@ -206,7 +215,12 @@ impl PeerDoor {
                 return Err(Error::new(ErrorKind::UnknownOperation, what));
             }
             let _leave = self.node.admit(&request)?;
-            encode_answer(self.node.call(request, &cx).await?)
+            let (kind, begun) = (RequestKind::of(&request), Instant::now());
+            let answer = self.node.call(request, &cx).await;
+            // It is counted where it came in; but where its time went is to be found by its name on either node.
+            let (outcome, took) = (Outcome::of(&answer), begun.elapsed());
+            self.node.slow_log.ended(&cx.request_id, kind, "", outcome, took);
+            encode_answer(answer?)
         };
         match answer.await {
             Ok(answer) => Answered::Answer(answer),
@@ -222,6 +236,14 @@ impl PeerDoor {
             Err(error) => Answered::Error(to_detail(&error, None)),
         }
     }
+}
+
+/// One call makes or removes no more replicas than that.
+fn few_enough(count: usize) -> Result<(), Status> {
+    if count <= REPLICAS_AT_ONCE {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!("at most {REPLICAS_AT_ONCE} replicas in a call")))
 }
 
 /// Whether a request is for items of a partition. The others are served by any node, and sent on as the reads and writes of the

@@ -84,7 +84,10 @@ fn each_function_has_its_metric() {
     let metrics = new();
     metrics.throttled();
     (0..2).for_each(|_| metrics.forwarded());
-    metrics.connections(3);
+    (0..4).for_each(|_| metrics.connection_opened());
+    metrics.connection_closed();
+    metrics.reading(8);
+    metrics.read(3);
     metrics.groups(GroupCounts { replicas: 40, leading: 30, asleep: 20, failed: 10 });
     metrics.raft_turn(1, 2, 3, 4, 5);
     metrics.raft_turn(10, 0, 0, 0, 0);
@@ -105,6 +108,7 @@ fn each_function_has_its_metric() {
         ("throttled_total", "1"),
         ("forwarded_total", "2"),
         ("connections", "3"),
+        ("reading_bytes", "5"),
         ("raft_replicas", "40"),
         ("raft_leaders", "30"),
         ("raft_asleep", "20"),

@@ -31,6 +31,10 @@ const FAILED_PAUSE: Duration = Duration::from_millis(50);
 /// Goes round for as long as it is let.
 pub(crate) async fn run(node: Arc<Inner>) {
     loop {
+        if node.peers.as_ref().is_some_and(|peers| peers.is_disowned()) {
+            node.fail(&known_by_another_directory(node.own));
+            return;
+        }
         let cx = node.own_context(ROUND_TIMEOUT);
         let pause = match round(&node, &cx).await {
             Ok(()) => {
@@ -130,10 +134,7 @@ async fn introduce(node: &Inner, cx: &CallContext) -> Result<()> {
     if let Some(known) = &known
         && known.incarnation != own.incarnation
     {
-        let what = format!(
-            "the cluster knows node {} by another data directory: a node that lost its data cannot come back under its old id",
-            own.id
-        );
+        let what = known_by_another_directory(own.id);
         node.fail(&what);
         return Err(Error::internal(what));
     }
@@ -141,6 +142,12 @@ async fn introduce(node: &Inner, cx: &CallContext) -> Result<()> {
         node.catalog_put(&own.to_item(), cx).await?;
     }
     Ok(())
+}
+
+fn known_by_another_directory(own: NodeId) -> String {
+    format!(
+        "the cluster knows node {own} by another data directory: a node that lost its data cannot come back under its old id"
+    )
 }
 
 /// Makes the replicas that were placed here while this node was away.

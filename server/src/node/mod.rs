@@ -11,6 +11,7 @@ mod compare;
 mod intake;
 mod membership;
 mod open;
+mod overview;
 mod replica_life;
 mod room;
 mod standing;

@@ -1,6 +1,7 @@
 //! How replicas begin and end on this node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stator_consensus::group::FIRST_MARK;
 use stator_consensus::{
@@ -9,14 +10,18 @@ use stator_consensus::{
 use stator_storage::machine::{AppliedMark, GroupId};
 use stator_storage::partition::spec::list_specs;
 use stator_storage::partition::{
-    self, PartitionApplier, PartitionEvaluator, PartitionSpec, delete_some, initialise,
+    self, PartitionApplier, PartitionEvaluator, PartitionSpec, delete_some, delete_some_beside,
+    initialise_all,
 };
+use tokio::sync::oneshot;
 
 use super::Inner;
 use crate::catalog::records::{PartitionRecord, TableRecord};
 use crate::replicas::Replica;
 use crate::shell::apply::ApplyEvent;
 
+/// How long a removal waits for the log. It is tried again later.
+const TOMBSTONE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keys deleted in one step when a replica's data goes.
 const DELETE_STEP: usize = 2000;
 
@@ -28,9 +33,18 @@ impl Inner {
         partition: &PartitionRecord,
         fresh: bool,
     ) -> Result<(), String> {
+        self.begin_replicas(vec![self.replica_spec(table, partition)?], fresh).await
+    }
+
+    /// What a replica of a partition on this node is.
+    pub(crate) fn replica_spec(
+        &self,
+        table: &TableRecord,
+        partition: &PartitionRecord,
+    ) -> Result<PartitionSpec, String> {
         let own = partition.members.iter().find(|member| member.node == self.own);
         let own = own.ok_or("this node is not a member of the partition")?;
-        let spec = PartitionSpec {
+        Ok(PartitionSpec {
             group: partition.group,
             table_id: table.id,
             table_name: table.name.clone(),
@@ -45,19 +59,54 @@ impl Inner {
                 .map(|member| partition::Member { replica: member.replica.0, node: member.node.0 })
                 .collect(),
             replica: own.replica.0,
-        };
-        self.begin_replica(spec, fresh).await
+        })
     }
 
-    /// Begins a replica that this node has never had.
-    pub(crate) async fn begin_replica(
+    /// Begins those of the replicas that this node has never had, with one flush for all of them. `fresh` says that their groups were
+    /// just made.
+    ///
+    /// # Errors
+    /// Why one cannot begin; the others do all the same.
+    pub(crate) async fn begin_replicas(
         &self,
-        spec: PartitionSpec,
+        specs: Vec<PartitionSpec>,
         fresh: bool,
     ) -> Result<(), String> {
         let _one_at_a_time = self.life.lock().await;
+        let mut refusal = None;
+        let mut begun = Vec::new();
+        for spec in specs {
+            match self.may_begin(&spec) {
+                Ok(true) => {
+                    let (index, term) = FIRST_MARK;
+                    let voters = spec.members.iter().map(|member| member.replica).collect();
+                    begun.push((spec, AppliedMark { index, term, voters }));
+                }
+                Ok(false) => {}
+                Err(why) => refusal = refusal.or(Some(why)),
+            }
+        }
+        if !begun.is_empty() {
+            let engine = self.engine.clone();
+            let made = tokio::task::spawn_blocking(move || {
+                initialise_all(engine.as_ref(), &begun)?;
+                // Before the log hears of them: a log that knows a replica which the engine has lost could not be told from lost data.
+                engine.flush()?;
+                Ok::<_, stator_storage::Error>(begun)
+            });
+            let made = made.await.map_err(|_| "the engine failed")?;
+            for (spec, _) in made.map_err(|error| error.to_string())? {
+                let started = self.start_replica(spec, Recovered::fresh(), fresh);
+                refusal = refusal.or(started.err());
+            }
+        }
+        refusal.map_or(Ok(()), Err)
+    }
+
+    /// Whether a replica is to begin here; not if it runs already.
+    fn may_begin(&self, spec: &PartitionSpec) -> Result<bool, String> {
         if self.replicas.get(spec.group).is_some() {
-            return Ok(());
+            return Ok(false);
         }
         if self.replicas.was_removed(spec.group) {
             return Err(format!(
@@ -72,17 +121,7 @@ impl Inner {
                 spec.group.0
             ));
         }
-        let (index, term) = FIRST_MARK;
-        let voters = spec.members.iter().map(|member| member.replica).collect();
-        let mark = AppliedMark { index, term, voters };
-        let (engine, begun) = (self.engine.clone(), spec.clone());
-        let made = tokio::task::spawn_blocking(move || {
-            initialise(engine.as_ref(), &begun, Some(&mark))?;
-            // Before the log hears of it: a log that knows a replica which the engine has lost could not be told from lost data.
-            engine.flush()
-        });
-        made.await.map_err(|_| "the engine failed")?.map_err(|error| error.to_string())?;
-        self.start_replica(spec, Recovered::fresh(), fresh)
+        Ok(true)
     }
 
     /// Starts a replica that is in the engine.
@@ -139,56 +178,71 @@ impl Inner {
         self.appliers[index].0.push(ApplyEvent::Restore { group, mark, done: Box::new(done) });
     }
 
-    /// Removes a replica from here for good, whether it runs, has failed, or was never made: it is never made again. Once this has
-    /// answered, a crash does not bring it back. An attempt that was cut short is finished by the next one.
-    pub(crate) async fn remove_replica(&self, group: GroupId) -> Result<(), String> {
+    /// Removes replicas from here for good, whether they run, have failed, or were never made: they are never made again. Once this has
+    /// answered, a crash does not bring them back. An attempt that was cut short is finished by the next one.
+    pub(crate) async fn remove_replicas(&self, mut groups: Vec<GroupId>) -> Result<(), String> {
         let _one_at_a_time = self.life.lock().await;
-        if self.replicas.is_gone(group) {
+        groups.retain(|group| !self.replicas.is_gone(*group));
+        if groups.is_empty() {
             return Ok(());
         }
+        let ended: Vec<_> = groups.iter().map(|group| self.end_replica(*group)).collect();
+        for (gone, tombstone) in ended {
+            gone.await.map_err(|_| "the node is stopping")?;
+            // Before their data go: a log that knows a replica which the engine has lost could not be told from lost data, and would
+            // keep its entries for ever.
+            let synced = tokio::time::timeout(TOMBSTONE_TIMEOUT, tombstone).await;
+            synced.map_err(|_| "the log has no room")?.map_err(|_| "the node is stopping")?;
+        }
+        if let Some(snapshots) = &self.snapshots {
+            groups.iter().for_each(|group| snapshots.forget(*group));
+        }
+        let (engine, removed) = (self.engine.clone(), groups.clone());
+        let deleted = tokio::task::spawn_blocking(move || {
+            let mut held = list_specs(engine.as_ref())?;
+            let mut left = Vec::new();
+            for group in removed {
+                let Some(place) = held.iter().position(|spec| spec.group == group) else {
+                    continue;
+                };
+                // The first step says that the range is worth nothing any more; flushed, that survives a crash, and the next start
+                // goes on from there.
+                let spec = held[place].clone();
+                if delete_some_beside(engine.as_ref(), &held, &spec, DELETE_STEP)? {
+                    held.remove(place);
+                } else {
+                    left.push(spec);
+                }
+            }
+            engine.flush()?;
+            Ok::<_, stator_storage::Error>(left)
+        });
+        let left = deleted.await.map_err(|_| "the engine failed")?;
+        for spec in left.map_err(|error| error.to_string())? {
+            self.delete_in_background(spec);
+        }
+        groups.iter().for_each(|group| self.replicas.note_gone(*group));
+        Ok(())
+    }
+
+    /// Ends a replica. The first resolves once nothing is applied to it any more, the second once the log has synced that it is removed.
+    fn end_replica(&self, group: GroupId) -> (oneshot::Receiver<()>, oneshot::Receiver<()>) {
         self.replicas.note_removed(group);
-        let running = self.replicas.remove(group);
-        if let Some(replica) = &running {
+        if let Some(replica) = self.replicas.remove(group) {
             // The table is no more, though its name may be another's soon.
             self.tables.forget(&replica.spec.table_name);
         }
         let index = self.host_of(group);
+        let tombstone = self.replicas.tombstone(group);
         self.hosts[index].push(Event::Remove { group });
-        let (done, gone) = tokio::sync::oneshot::channel();
+        let (done, gone) = oneshot::channel();
         self.appliers[index].0.push(ApplyEvent::Remove {
             group,
             done: Box::new(move || {
                 let _ = done.send(());
             }),
         });
-        gone.await.map_err(|_| "the node is stopping")?;
-        if let Some(snapshots) = &self.snapshots {
-            snapshots.forget(group);
-        }
-        let engine = self.engine.clone();
-        let deleted = tokio::task::spawn_blocking(move || {
-            let spec = match running {
-                Some(replica) => (*replica.spec).clone(),
-                None => {
-                    let mut held = list_specs(engine.as_ref())?.into_iter();
-                    match held.find(|spec| spec.group == group) {
-                        Some(spec) => spec,
-                        None => return Ok(None),
-                    }
-                }
-            };
-            // The first step says that the range is worth nothing any more; flushed, that survives a crash, and the next start
-            // goes on from there.
-            let finished = delete_some(engine.as_ref(), &spec, DELETE_STEP)?;
-            engine.flush()?;
-            Ok::<_, stator_storage::Error>((!finished).then_some(spec))
-        });
-        let left = deleted.await.map_err(|_| "the engine failed")?;
-        if let Some(spec) = left.map_err(|error| error.to_string())? {
-            self.delete_in_background(spec);
-        }
-        self.replicas.note_gone(group);
-        Ok(())
+        (gone, tombstone)
     }
 
     /// Deletes what is left of a replica's data, at a pace that leaves room for others.
@@ -202,11 +256,11 @@ impl Inner {
                     delete_some(engine.as_ref(), &step, DELETE_STEP)
                 });
                 match deleted.await {
-                    Ok(Ok(false)) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                    Ok(Ok(false)) => tokio::time::sleep(Duration::from_millis(10)).await,
                     Ok(Ok(true)) | Err(_) => return,
                     Ok(Err(error)) => {
                         tracing::error!(group = spec.group.0, %error, "a removed replica's data could not be deleted");
-                        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                        tokio::time::sleep(Duration::from_secs(1)).await;
                     }
                 }
             }

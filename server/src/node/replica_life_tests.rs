@@ -33,6 +33,39 @@ async fn ensure(node: &Node) -> Result<(), String> {
     node.inner.ensure_replica(&table, &partition, true).await
 }
 
+/// A replica of a part of another table.
+fn spec(number: u64) -> PartitionSpec {
+    let id = KeyAttribute { name: "id".to_owned(), key_type: KeyType::S };
+    PartitionSpec {
+        group: GroupId(9 << 32 | number),
+        table_id: 9,
+        table_name: "films".to_owned(),
+        generation: 1,
+        hash_start: number * 10,
+        hash_end: number * 10 + 9,
+        key_schema: KeySchema { partition: id, sort: None },
+        region: stator_storage::item::Region::default(),
+        members: vec![partition::Member { replica: 1, node: 1 }],
+        replica: 1,
+    }
+}
+
+#[tokio::test]
+async fn one_that_cannot_begin_does_not_keep_the_others() {
+    let node = node().await;
+    node.inner.remove_replicas(vec![GroupId(9 << 32 | 1)]).await.expect("nothing to remove");
+    let specs = || (0..4).map(spec).collect::<Vec<_>>();
+    let why = node.inner.begin_replicas(specs(), true).await.expect_err("one was removed");
+    assert!(why.contains("removed"), "{why}");
+    let runs = |number: u64| node.inner.replicas.get(GroupId(9 << 32 | number)).is_some();
+    assert_eq!([runs(0), runs(1), runs(2), runs(3)], [true, false, true, true]);
+    let groups = (0..5).map(|number| GroupId(9 << 32 | number)).collect();
+    node.inner.remove_replicas(groups).await.expect("removed, those that were there");
+    let specs_left = list_specs(node.inner.engine.as_ref()).expect("specs");
+    assert!(specs_left.iter().all(|spec| spec.table_id != 9), "{specs_left:?}");
+    node.inner.begin_replicas(specs(), true).await.expect_err("none begins again");
+}
+
 fn is_held(node: &Node) -> bool {
     let specs = list_specs(node.inner.engine.as_ref()).expect("specs");
     specs.iter().any(|spec| spec.group == GROUP)
@@ -77,8 +110,8 @@ async fn what_is_removed_leaves_nothing_and_is_never_made_again() {
             node.inner.stop_replica(GROUP, "a test");
         }
         assert!(is_held(&node));
-        node.inner.remove_replica(GROUP).await.expect("removed");
-        node.inner.remove_replica(GROUP).await.expect("removed before");
+        node.inner.remove_replicas(vec![GROUP]).await.expect("removed");
+        node.inner.remove_replicas(vec![GROUP]).await.expect("removed before");
         assert!(!is_held(&node), "failed: {is_failed}");
         assert!(node.inner.replicas.failures().is_empty());
         ensure(&node).await.expect_err("it was removed");
@@ -88,6 +121,6 @@ async fn what_is_removed_leaves_nothing_and_is_never_made_again() {
 #[tokio::test]
 async fn what_is_removed_before_it_was_made_is_never_made() {
     let node = node().await;
-    node.inner.remove_replica(GROUP).await.expect("nothing to remove");
+    node.inner.remove_replicas(vec![GROUP]).await.expect("nothing to remove");
     ensure(&node).await.expect_err("an order that came late");
 }

@@ -225,7 +225,7 @@ impl Node {
             leaving: AtomicBool::new(false),
             incarnation,
             request_ids: RequestIds::new(incarnation, starts),
-            slow_log: SlowLog::new(config.slow_request),
+            slow_log: SlowLog::new(standing.own.0, config.slow_request),
             intake: intake::Intake::new(
                 config.max_in_flight_requests,
                 config.memory_plan().in_flight_requests,

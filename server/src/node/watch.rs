@@ -11,6 +11,7 @@ use stator_proto::v1;
 use stator_storage::partition::AppliedRecord;
 
 use super::Inner;
+use super::overview::Statuses;
 use crate::catalog::records::{CATALOG_GROUP, TableRecord};
 use crate::metrics::GroupCounts;
 use crate::peers::CallFailure;
@@ -87,11 +88,7 @@ impl Inner {
     }
 
     /// The states of the replicas on several nodes; a node that does not answer has none.
-    async fn statuses_on(
-        &self,
-        nodes: impl Iterator<Item = NodeId>,
-        groups: &[u64],
-    ) -> BTreeMap<NodeId, Vec<wire::GroupStatus>> {
+    async fn statuses_on(&self, nodes: impl Iterator<Item = NodeId>, groups: &[u64]) -> Statuses {
         let asked = nodes.map(|node| async move {
             let statuses = self.replica_statuses(node, groups, ASK_TIMEOUT).await;
             statuses.ok().map(|statuses| (node, statuses))
@@ -211,12 +208,17 @@ impl Inner {
             None => self.tables.leader(CATALOG_GROUP),
         };
         let cluster_id = self.peers.as_ref().and_then(|peers| peers.cluster_id());
+        let (catalog, tables) = (self.catalog_table(), self.table_records(cx).await?);
+        let all = std::iter::once(&catalog.record).chain(&tables);
+        let (partitions, partition_count) = super::overview::partitions(all, &statuses);
         Ok(v1::DescribeClusterResponse {
             cluster_id: cluster_id.unwrap_or_default(),
             answering_node_id: self.own.0,
             catalog_leader_node_id: catalog_leader.map(|leader| leader.0),
             format_version: 1,
             nodes: nodes.collect(),
+            partitions,
+            partition_count: u32::try_from(partition_count).unwrap_or(u32::MAX),
         })
     }
 

@@ -22,6 +22,9 @@ const REMEMBERED: usize = 3;
 /// The longest list that goes with a call, in bytes. Of a longer one only those that hold the catalog do.
 const FOUNDERS_BYTES_MAX: usize = 4096;
 
+/// What a node is called that has lost its data, or was given another's number.
+pub(super) const OTHER_DIRECTORY: &str = "other-directory";
+
 /// What this node tells others of itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Introduction {
@@ -99,8 +102,10 @@ pub(crate) enum Stranger {
     OtherCluster { theirs: String, ours: String },
     /// It was started with another list of founders.
     OtherFounders { theirs: String, ours: String },
-    /// Its number is another data directory's.
+    /// The catalog knows its number by another data directory.
     OtherDirectory(NodeId),
+    /// Another node has come under its number before it, and the catalog does not say yet which one is meant.
+    Twin(NodeId),
     /// Nobody has told of it, yet at least.
     NotAMember(NodeId),
     /// It speaks as nobody does any more.
@@ -114,7 +119,8 @@ impl Stranger {
             Self::Nameless => "nameless",
             Self::OtherCluster { .. } => "other-cluster",
             Self::OtherFounders { .. } => "other-founders",
-            Self::OtherDirectory(_) => "other-directory",
+            Self::OtherDirectory(_) => OTHER_DIRECTORY,
+            Self::Twin(_) => "twin",
             Self::NotAMember(_) => "not-a-member",
             Self::OldFormat(_) => "old-format",
         }
@@ -136,6 +142,7 @@ impl fmt::Display for Stranger {
             Self::OtherDirectory(node) => {
                 write!(f, "node {node} has another data directory than the cluster knows it by")
             }
+            Self::Twin(node) => write!(f, "another node has come as node {node} before this one"),
             Self::NotAMember(node) => write!(f, "node {node} is not known as a member here"),
             Self::OldFormat(version) => {
                 write!(f, "format version {version} is not spoken any more")

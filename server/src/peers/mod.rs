@@ -8,6 +8,7 @@ mod link;
 mod queue;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -23,7 +24,9 @@ use tonic::transport::{Channel, Endpoint};
 
 pub(crate) use self::link::PEER_FORMAT;
 
-use self::introduction::{Credentials, Introduced, Introduction, Stranger, same_founders};
+use self::introduction::{
+    Credentials, Introduced, Introduction, OTHER_DIRECTORY, Stranger, same_founders,
+};
 use self::queue::Queue;
 use crate::shell::host::Outbound;
 use crate::snapshots::send::{Order, Orders};
@@ -61,10 +64,14 @@ pub(crate) struct Peers {
     /// What goes with every call.
     credentials: RwLock<Credentials>,
     nodes: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
-    /// The data directories of the nodes, as the catalog knows them, or as they said first.
+    /// The data directories of the nodes, as the catalog knows them.
     expected: RwLock<BTreeMap<NodeId, u64>>,
+    /// Those of founders that the catalog has not told of yet: as they said first.
+    believed: Mutex<BTreeMap<NodeId, u64>>,
     /// The nodes that do not take this one for what it says, and why.
     refusals: Mutex<BTreeMap<NodeId, String>>,
+    /// Whether some node knows by the catalog that this one's number is another directory's.
+    disowned: AtomicBool,
     /// Rung when somebody comes whom nobody has told of: the catalog may know by now.
     pub(crate) strangers: Notify,
     /// Tells the hosts that messages to a node were dropped.
@@ -103,9 +110,11 @@ impl Peers {
             own,
             cluster_id: RwLock::new(cluster_id),
             refusals: Mutex::default(),
+            disowned: AtomicBool::new(false),
             strangers: Notify::new(),
             nodes: RwLock::default(),
             expected: RwLock::default(),
+            believed: Mutex::default(),
             unreachable,
             snapshots,
             runtime,
@@ -130,10 +139,19 @@ impl Peers {
     /// A node does not take this one for what it says, or does so again.
     fn note_refusal(&self, node: NodeId, why: Option<&tonic::Status>) {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        match why.filter(|status| status.metadata().contains_key(PEER_REFUSED)) {
+        let word = why.and_then(|status| status.metadata().get(PEER_REFUSED));
+        match why.filter(|_| word.is_some()) {
             Some(status) => refusals.insert(node, status.message().to_owned()),
             None => refusals.remove(&node),
         };
+        if word.is_some_and(|word| word == OTHER_DIRECTORY) {
+            self.disowned.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether some node knows by the catalog that this one's number is another directory's.
+    pub(crate) fn is_disowned(&self) -> bool {
+        self.disowned.load(Ordering::Acquire)
     }
 
     /// The nodes that do not take this one for what it says, and why.
@@ -181,37 +199,36 @@ impl Peers {
     /// Why not.
     pub(crate) fn admit(&self, who: &Introduced<'_>) -> Result<NodeId, Stranger> {
         let node = who.node;
-        match self.cluster_id() {
-            Some(ours) if !who.cluster_id.is_empty() => {
-                if who.cluster_id != ours {
-                    return Err(Stranger::OtherCluster { theirs: who.cluster_id.to_owned(), ours });
-                }
-            }
+        let theirs = who.cluster_id;
+        match self.cluster_id().filter(|_| !theirs.is_empty()) {
+            Some(ours) if ours == theirs => {}
+            Some(ours) => return Err(Stranger::OtherCluster { theirs: theirs.to_owned(), ours }),
             // One of the two is a founder that has not heard of the cluster's id yet.
-            _ if !same_founders(self.own.founders_text(), who.founders) => {
+            None if same_founders(self.own.founders_text(), who.founders) => {}
+            None => {
                 return Err(Stranger::OtherFounders {
                     theirs: who.founders.to_owned(),
                     ours: self.own.founders_text().to_owned(),
                 });
             }
-            _ => {}
         }
         if node.0 == 0 || node == self.own.node {
             return Err(Stranger::NotAMember(node));
         }
-        let is_theirs = |incarnation: u64| match incarnation == who.incarnation {
-            true => Ok(node),
-            false => Err(Stranger::OtherDirectory(node)),
-        };
-        if let Some(known) =
-            self.expected.read().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
-        {
-            return is_theirs(known);
+        let expected = self.expected.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = expected.get(&node) {
+            return if *known == who.incarnation {
+                Ok(node)
+            } else {
+                Err(Stranger::OtherDirectory(node))
+            };
         }
+        drop(expected);
         // A founder is believed until the catalog says otherwise, but not a second one beside it.
         if usize::try_from(node.0).is_ok_and(|number| number <= self.own.founders().count()) {
-            let mut expected = self.expected.write().unwrap_or_else(PoisonError::into_inner);
-            return is_theirs(*expected.entry(node).or_insert(who.incarnation));
+            let mut believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = *believed.entry(node).or_insert(who.incarnation);
+            return if first == who.incarnation { Ok(node) } else { Err(Stranger::Twin(node)) };
         }
         Err(Stranger::NotAMember(node))
     }
@@ -402,7 +419,8 @@ mod tests {
         let peers = peers();
         let other = Err(Stranger::OtherDirectory(NodeId(2)));
         assert_eq!(peers.admit(&from(2, 22, "")), Ok(NodeId(2)));
-        assert_eq!(peers.admit(&from(2, 23, "")), other, "another directory under the same id");
+        let twin = Err(Stranger::Twin(NodeId(2)));
+        assert_eq!(peers.admit(&from(2, 23, "")), twin, "another directory under the same id");
         peers.expect(NodeId(2), 23);
         assert_eq!(peers.admit(&from(2, 23, "")), Ok(NodeId(2)), "the catalog knows better");
         assert_eq!(peers.admit(&from(2, 22, "")), other);

@@ -13,7 +13,7 @@ use crate::catalog::records::CATALOG_GROUP;
 use crate::mailbox::Refused;
 use crate::node::Inner;
 use crate::replicas::Replica;
-use crate::shell::{HostEvent, Token};
+use crate::shell::{Claim, HostEvent, Token};
 
 /// How often a read is repeated because the data changed hands meanwhile, before the caller is sent elsewhere.
 const READ_ATTEMPTS: usize = 8;
@@ -61,8 +61,12 @@ impl Inner {
             Asked::Answered(HostAnswer::MayRead) => {
                 Attempt::Done(Err(Error::uncertain("the host gave no outcome")))
             }
-            Asked::Dropped => Attempt::Done(Err(Error::uncertain("the node is stopping"))),
-            Asked::TimedOut => Attempt::Done(Err(Error::new(
+            Asked::Dropped { begun: false } => Attempt::NotHere(None),
+            Asked::Dropped { begun: true } => {
+                Attempt::Done(Err(Error::uncertain("the node is stopping")))
+            }
+            Asked::TimedOut { begun: false } => refused(&Refusal::Expired),
+            Asked::TimedOut { begun: true } => Attempt::Done(Err(Error::new(
                 ErrorKind::DeadlineExceeded,
                 "The time given for the request is over, and it may have been applied",
             )
@@ -89,6 +93,7 @@ impl Inner {
                     Attempt::Done(Ok(())) => {}
                     Attempt::Done(Err(error)) => return Attempt::Done(Err(error)),
                     Attempt::NotHere(leader) => return Attempt::NotHere(leader),
+                    Attempt::Silent(node) => return Attempt::Silent(node),
                     Attempt::StaleRoute => return Attempt::StaleRoute,
                 }
             }
@@ -133,8 +138,10 @@ impl Inner {
         match self.ask(replica, cx, |token| Event::Read { group, deadline_ns, token }).await {
             Asked::Answered(HostAnswer::MayRead) => Attempt::Done(Ok(())),
             Asked::Answered(HostAnswer::Refused(refusal)) => refused(&refusal),
-            Asked::Answered(HostAnswer::Outcome(_)) | Asked::Dropped => Attempt::NotHere(None),
-            Asked::TimedOut => Attempt::Done(Err(Error::new(
+            Asked::Answered(HostAnswer::Outcome(_)) | Asked::Dropped { .. } => {
+                Attempt::NotHere(None)
+            }
+            Asked::TimedOut { .. } => Attempt::Done(Err(Error::new(
                 ErrorKind::DeadlineExceeded,
                 "The time given for the request is over",
             ))),
@@ -149,7 +156,8 @@ impl Inner {
         event: impl FnOnce(Token) -> HostEvent,
     ) -> Asked {
         let (token, answer) = oneshot::channel();
-        match replica.host.try_push(event(token)) {
+        let claim = Claim::default();
+        match replica.host.try_push(event(Token { answer: token, claim: claim.clone() })) {
             Ok(()) => {}
             Err(Refused::Full(_)) => {
                 self.metrics.throttled();
@@ -160,8 +168,9 @@ impl Inner {
         let left = cx.left(self.clock.monotonic_ns());
         match tokio::time::timeout(left, answer).await {
             Ok(Ok(answer)) => Asked::Answered(answer),
-            Ok(Err(_)) => Asked::Dropped,
-            Err(_) => Asked::TimedOut,
+            // Whatever the host still has of it, it does not begin with any more.
+            Ok(Err(_)) => Asked::Dropped { begun: !claim.take() },
+            Err(_) => Asked::TimedOut { begun: !claim.take() },
         }
     }
 
@@ -189,9 +198,13 @@ impl Inner {
 /// What came of asking a host.
 enum Asked {
     Answered(HostAnswer<PartitionOutcome>),
-    /// The host is gone, and what it was asked with it.
-    Dropped,
-    TimedOut,
+    /// The host is gone, and what it was asked with it. `begun` says whether it had begun with it, as below.
+    Dropped {
+        begun: bool,
+    },
+    TimedOut {
+        begun: bool,
+    },
     /// The host never heard of it.
     NotTaken(Error),
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stator_consensus::{Member, NodeId};
+use stator_consensus::{GroupId, Member, NodeId};
 use stator_model::error::{Applied, Retry};
 use stator_model::key::Key;
 use stator_model::schema::{KeySchema, TableStatus};
@@ -27,6 +27,13 @@ const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// How long another node may take to answer a GetItem before somebody else is asked.
 const GET_PATIENCE: Duration = Duration::from_secs(1);
+/// Into how many parts the time for a read is cut: a node that answers nothing costs one of them.
+const READ_PARTS: u32 = 3;
+/// How often to look who leads while a write waits for another node's answer, and how long after a change that may still come.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+const LATE_ANSWER: Duration = Duration::from_millis(250);
+/// What another node gets less than is left, to say what became of the request before nobody listens any more.
+const FOR_THE_WAY: Duration = Duration::from_millis(20);
 /// How long the catalog may take to tell whether a table is still what it was.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -36,6 +43,8 @@ pub(crate) enum Attempt<T> {
     Done(Result<T>),
     /// It was surely not served here; perhaps that node serves it.
     NotHere(Option<NodeId>),
+    /// It was a read, and that node did not answer it in its part of the time.
+    Silent(NodeId),
     /// It was surely not served: what was known of its table is stale.
     StaleRoute,
 }
@@ -47,6 +56,7 @@ impl<T> Attempt<T> {
             Self::Done(Ok(value)) => next(value),
             Self::Done(Err(error)) => Attempt::Done(Err(error)),
             Self::NotHere(leader) => Attempt::NotHere(leader),
+            Self::Silent(node) => Attempt::Silent(node),
             Self::StaleRoute => Attempt::StaleRoute,
         }
     }
@@ -81,6 +91,8 @@ pub(crate) struct Attempts<'a> {
 struct Choice {
     named: Option<NodeId>,
     last: Option<NodeId>,
+    /// It answers nothing: it is named as the leader until the others know better.
+    silent: Option<NodeId>,
     member: usize,
 }
 
@@ -92,19 +104,20 @@ impl Choice {
         members: &[Member],
         may: impl Fn(NodeId) -> bool,
     ) -> Option<NodeId> {
-        let named = self.named.take().filter(|named| may(*named));
-        let leader = leader.filter(|leader| may(*leader) && Some(*leader) != self.last);
+        let speaks = |node: NodeId| may(node) && Some(node) != self.silent;
+        let named = self.named.take().filter(|named| speaks(*named));
+        let leader = leader.filter(|leader| speaks(*leader) && Some(*leader) != self.last);
         let next = named.or(leader).or_else(|| {
             let count = members.len();
+            let at = |place: usize| members[place].node;
             let mut places = (0..count).map(|step| (self.member + step) % count);
-            let place = places.find(|place| {
-                let node = members[*place].node;
-                may(node) && (Some(node) != self.last || count == 1)
-            });
-            // Two members of which one cannot be tried leave only the other.
-            let place = place.or_else(|| (0..count).find(|place| may(members[*place].node)))?;
+            let place = places
+                .find(|&place| speaks(at(place)) && (Some(at(place)) != self.last || count == 1))
+                // Two members of which one cannot be tried leave only the other; and who is silent is tried before nobody is.
+                .or_else(|| (0..count).find(|&place| speaks(at(place))))
+                .or_else(|| (0..count).find(|&place| may(at(place))))?;
             self.member = place + 1;
-            Some(members[place].node)
+            Some(at(place))
         });
         self.last = next;
         next
@@ -113,7 +126,7 @@ impl Choice {
 
 impl<'a> Attempts<'a> {
     pub(crate) const fn new(cx: &'a CallContext) -> Self {
-        let choice = Choice { named: None, last: None, member: 0 };
+        let choice = Choice { named: None, last: None, silent: None, member: 0 };
         Self { cx, pause: PAUSE_MIN, choice, made: 0 }
     }
 
@@ -165,6 +178,10 @@ impl<'a> Attempts<'a> {
                 }
                 self.choice.named = leader;
             }
+            Attempt::Silent(silent) => {
+                node.tables.set_leader(partition.group, None);
+                self.choice.silent = Some(silent);
+            }
             Attempt::StaleRoute => {
                 node.tables.forget(&table.record.name);
                 node.tables.set_leader(partition.group, None);
@@ -203,6 +220,12 @@ pub(crate) fn not_here(leader: Option<NodeId>) -> Error {
         None => "the partition is not led here".to_owned(),
     };
     Error::new(ErrorKind::Unavailable, what).with_retry(Retry::Elsewhere)
+}
+
+/// The time that another node is given, of what is left.
+fn deadline_ms(left: Duration) -> u32 {
+    let given = left - FOR_THE_WAY.min(left / 10);
+    u32::try_from(given.as_millis()).unwrap_or(u32::MAX)
 }
 
 impl Inner {
@@ -328,8 +351,11 @@ impl Inner {
         let Some(peers) = &self.peers else { return Attempt::NotHere(None) };
         let effect = Effect::of(&request);
         let mut left = cx.left(self.clock.monotonic_ns());
-        if matches!(request, Request::GetItem(_)) {
+        if effect == Effect::Read {
             // A node that is paused answers nothing and refuses nothing; by then another one leads.
+            left /= READ_PARTS;
+        }
+        if matches!(request, Request::GetItem(_)) {
             left = left.min(GET_PATIENCE);
         }
         if left.is_zero() {
@@ -344,7 +370,7 @@ impl Inner {
             operation: operation.into(),
             request: bytes,
             request_id: cx.request_id.to_string(),
-            deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+            deadline_ms: deadline_ms(left),
             hops: 1,
             target: Some(wire::PartitionTarget {
                 group: partition.group.0,
@@ -353,7 +379,20 @@ impl Inner {
             page_bytes_max: cx.page_room(),
         };
         self.metrics.forwarded();
-        match peers.forward(to, message, left).await {
+        let sent = peers.forward(to, message, left);
+        let answer = match effect {
+            Effect::Read => sent.await,
+            Effect::Write => tokio::select! {
+                answer = sent => answer,
+                () = self.has_lost_its_leader(to, partition.group, left) => {
+                    self.tables.set_leader(partition.group, None);
+                    let what = "The node that led the partition did not answer, and another one leads by now: \
+                                the request may have been applied";
+                    return Attempt::Done(Err(Error::uncertain(what)));
+                }
+            },
+        };
+        match answer {
             Err(CallFailure::NotSent(why)) => {
                 tracing::debug!(node = to.0, why, "a request could not be sent on");
                 Attempt::NotHere(None)
@@ -362,11 +401,31 @@ impl Inner {
                 let error = from_status(&status, effect).error;
                 match effect {
                     // Nothing is lost by reading again.
-                    Effect::Read => Attempt::NotHere(None),
-                    Effect::Write => Attempt::Done(Err(error)),
+                    Effect::Read => Attempt::Silent(to),
+                    Effect::Write => {
+                        self.tables.set_leader(partition.group, None);
+                        Attempt::Done(Err(error))
+                    }
                 }
             }
             Ok(response) => self.received(to, partition, operation, response, cx),
+        }
+    }
+
+    /// Resolves once another node than that leads a group, and has done so for a while: what the other was sent it does not answer
+    /// any more. Where there is no replica to tell, half of the time is as long as anybody waits.
+    async fn has_lost_its_leader(&self, leader: NodeId, group: GroupId, left: Duration) {
+        let mut changed = None;
+        loop {
+            let Some(replica) = self.replicas.get(group) else {
+                return tokio::time::sleep(left / 2).await;
+            };
+            let is_another = replica.view.leader().is_some_and(|now| now != leader);
+            changed = is_another.then(|| changed.unwrap_or_else(tokio::time::Instant::now));
+            if changed.is_some_and(|changed| changed.elapsed() >= LATE_ANSWER) {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 

@@ -36,3 +36,25 @@ fn who_is_alone_is_tried_again() {
     assert_eq!(tried(None, &[1], |_| false), [None; 6]);
     assert_eq!(tried(None, &[], |_| true), [None; 6]);
 }
+
+#[test]
+fn who_answers_nothing_is_not_believed_to_lead() {
+    let mut choice = Choice { silent: Some(NodeId(2)), ..Choice::default() };
+    let mut next = |named: Option<u64>, leader: u64| {
+        choice.named = named.map(NodeId);
+        let next = choice.next(Some(NodeId(leader)), &members(&[1, 2, 3]), |_| true);
+        next.expect("somebody").0
+    };
+    assert_eq!([next(Some(2), 2), next(Some(2), 2), next(None, 2)], [1, 3, 1]);
+    assert_eq!([next(None, 3), next(Some(1), 3)], [3, 1], "until others are known to lead");
+    let mut choice = Choice { silent: Some(NodeId(2)), ..Choice::default() };
+    let next = choice.next(None, &members(&[1, 2]), |node| node.0 == 2);
+    assert_eq!(next, Some(NodeId(2)), "rather than nobody");
+}
+
+#[test]
+fn another_node_ends_before_nobody_listens() {
+    assert_eq!(deadline_ms(Duration::from_secs(5)), 4980);
+    assert_eq!(deadline_ms(Duration::from_millis(100)), 90);
+    assert_eq!(deadline_ms(Duration::ZERO), 0);
+}

@@ -84,7 +84,8 @@ impl HostShell {
         let mut host = Host::<PartitionEvaluator, Token>::new(
             self.config,
             Arc::new(LogAccess(self.log.clone())),
-        );
+        )
+        .claiming(|token| token.claim.take());
         let mut events = Vec::new();
         let mut next_tick_ns = self.clock.monotonic_ns() + tick_ns;
         let mut next_states_ns = 0;
@@ -142,7 +143,7 @@ impl HostShell {
         }
         for (token, answer) in effects.answers {
             // A caller that is gone has stopped waiting: that is its own affair.
-            let _ = token.send(answer);
+            let _ = token.answer.send(answer);
         }
         for node in effects.ping {
             self.outbound.ping(node);
@@ -153,6 +154,9 @@ impl HostShell {
         }
         for (group, to) in effects.snapshots_wanted {
             self.outbound.snapshot_wanted(group, to);
+        }
+        for group in effects.removed {
+            self.replicas.note_tombstone(group);
         }
         for (group, reason) in effects.faults {
             self.replicas.failed(group, reason);

@@ -11,6 +11,7 @@ pub(crate) mod flush;
 pub(crate) mod host;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use stator_consensus::{Answer, Event};
 use stator_storage::partition::{PartitionEvaluator, PartitionOutcome};
@@ -34,7 +35,22 @@ impl Drop for FatalOnPanic {
 }
 
 /// Whom a host answers.
-pub(crate) type Token = oneshot::Sender<Answer<PartitionOutcome>>;
+pub(crate) struct Token {
+    pub(crate) answer: oneshot::Sender<Answer<PartitionOutcome>>,
+    pub(crate) claim: Claim,
+}
+
+/// A request, which only one can have: the host that begins with it, or the caller who gives it up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    /// Whether the request was still to be had, and now is the asker's.
+    pub(crate) fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+}
+
 /// What a node's hosts are told.
 pub(crate) type HostEvent = Event<PartitionEvaluator, Token>;
 /// A host's mailbox.

@@ -40,13 +40,13 @@ fn a_callers_id_is_kept_if_it_is_one() {
 
 #[test]
 fn slow_requests_are_those_at_the_threshold() {
-    let log = SlowLog::new(Duration::from_millis(100));
+    let log = SlowLog::new(1, Duration::from_millis(100));
     let ended = |log: &SlowLog, ms| {
         log.ended("id", RequestKind::Query, "t", Outcome::Ok, Duration::from_millis(ms))
     };
     assert!(!ended(&log, 99));
     assert!(ended(&log, 100));
-    assert!(!ended(&SlowLog::new(Duration::ZERO), 1_000_000), "switched off");
+    assert!(!ended(&SlowLog::new(1, Duration::ZERO), 1_000_000), "switched off");
 }
 
 #[test]

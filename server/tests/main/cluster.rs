@@ -28,7 +28,7 @@ impl Cluster {
         let mut addresses = Vec::new();
         let any = NodeConfig {
             listen: ([127, 0, 0, 1], 0).into(),
-            admin_listen: None,
+            admin_listen: Some(([127, 0, 0, 1], 0).into()),
             ..NodeConfig::default()
         };
         for _ in 0..count {

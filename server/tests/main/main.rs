@@ -2,7 +2,13 @@
 
 mod catch_up;
 mod cluster;
+mod deadlines;
+mod following;
 mod founding;
+mod hostile_calls;
+mod hostile_peers;
 mod hostile_snapshots;
 mod peers;
+mod silence;
 mod tables;
+mod watching;

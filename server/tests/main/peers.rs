@@ -48,6 +48,21 @@ impl Sender {
         Self { said: said.into() }
     }
 
+    /// The first frame of its stream of messages.
+    pub(crate) fn hello(&self) -> wire::Hello {
+        let text = |name| {
+            let said = self.said.iter().find(|(said, _)| *said == name);
+            said.map(|(_, value)| value.clone()).expect("it says so")
+        };
+        wire::Hello {
+            format_version: 1,
+            cluster_id: text(PEER_CLUSTER),
+            node_id: text(PEER_NODE).parse().expect("a number"),
+            incarnation: u64::from_str_radix(&text(PEER_INCARNATION), 16).expect("a number"),
+            founders: text(PEER_FOUNDERS),
+        }
+    }
+
     /// The same, but for this.
     fn saying(mut self, name: &'static str, value: &str) -> Self {
         self.said.retain(|(said, _)| *said != name);
@@ -107,10 +122,11 @@ async fn calls_of_strangers_are_refused_with_a_word() {
         let mut client = stranger.client(&node).await;
         let word = (code, name.to_owned());
         assert_eq!(refusal(client.forward(wire::ForwardRequest::default()).await), word);
-        let ensure = wire::EnsureReplicaRequest::default();
-        assert_eq!(refusal(client.ensure_replica(ensure).await), word);
-        let remove = wire::RemoveReplicaRequest { group, replica_id: 2 };
-        assert_eq!(refusal(client.remove_replica(remove).await), word);
+        let ensure = wire::EnsureReplicasRequest::default();
+        assert_eq!(refusal(client.ensure_replicas(ensure).await), word);
+        let replicas = vec![wire::ReplicaName { group, replica_id: 2 }];
+        let remove = wire::RemoveReplicasRequest { replicas };
+        assert_eq!(refusal(client.remove_replicas(remove).await), word);
         let status = wire::ReplicaStatusRequest::default();
         assert_eq!(refusal(client.replica_status(status).await), word);
         assert_eq!(refusal(client.send_snapshot(tokio_stream::empty()).await), word);

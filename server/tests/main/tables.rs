@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use stator_model::api::{DeleteTable, DescribeTable};
-use stator_model::{ErrorKind, Request};
+use stator_model::api::{CreateTable, DeleteTable, DescribeTable};
+use stator_model::schema::{KeyAttribute, KeySchema, KeyType, TableStatus};
+use stator_model::{Answer, ErrorKind, Request};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::{Cluster, PATIENCE, call, get, put};
@@ -12,7 +13,7 @@ use crate::cluster::{Cluster, PATIENCE, call, get, put};
 async fn delete_table(cluster: &Cluster, name: &str) {
     call(&cluster.any(), DeleteTable { table_name: name.into() }).await.expect("deleted");
     let describe = Request::from(DescribeTable { table_name: name.into() });
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + 10 * PATIENCE;
     loop {
         let described = call(&cluster.any(), describe.clone()).await;
         match described {
@@ -66,4 +67,44 @@ async fn a_node_that_lost_its_data_does_not_come_back_under_its_id() {
     assert_eq!(get(&cluster.node(0), "music", "song").await.as_deref(), Some("kept"));
     cluster.create_table_on("films", &[0, 1]).await;
     put(&cluster.node(1), "films", "film", "two of three go on").await;
+}
+
+/// Makes a table of so many partitions, and waits until it takes requests.
+async fn create_large(cluster: &Cluster, name: &str, partitions: u32) {
+    let id = KeyAttribute { name: "id".into(), key_type: KeyType::S };
+    let create = CreateTable {
+        table_name: name.into(),
+        key_schema: KeySchema { partition: id, sort: None },
+        partitions: Some(partitions),
+        deletion_protection: false,
+    };
+    call(&cluster.node(0), create).await.expect("created");
+    let describe = Request::from(DescribeTable { table_name: name.into() });
+    let deadline = Instant::now() + 10 * PATIENCE;
+    loop {
+        let described = call(&cluster.node(0), describe.clone()).await;
+        match described {
+            Ok(Answer::DescribeTable(answer)) if answer.table.status == TableStatus::Active => {
+                return;
+            }
+            other if Instant::now() >= deadline => panic!("not active: {other:?}"),
+            _ => sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// How long it takes is shown by `cargo test -p stator-server --test main thousand -- --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_of_a_thousand_partitions_comes_and_goes() {
+    let cluster = Cluster::start(3, |_| {}).await;
+    let begun = Instant::now();
+    create_large(&cluster, "large", 1000).await;
+    let created = begun.elapsed();
+    put(&cluster.node(1), "large", "song", "value").await;
+    let begun = Instant::now();
+    delete_table(&cluster, "large").await;
+    let (deleted, mut out) = (begun.elapsed(), std::io::stdout());
+    use std::io::Write as _;
+    writeln!(out, "1,000 partitions made in {created:.1?}, removed in {deleted:.1?}")
+        .expect("said");
 }

@@ -110,13 +110,20 @@ impl Ground for Hands {
         &self,
         to: NodeId,
         table: &TableRecord,
-        partition: &PartitionRecord,
+        partitions: &[&PartitionRecord],
     ) -> Result<(), String> {
-        self.ensure_here(to, table, partition, true).await
+        // One after another, so that a crash may come between any two.
+        for partition in partitions {
+            self.ensure_here(to, table, partition, true).await?;
+        }
+        Ok(())
     }
 
-    async fn remove(&self, at: NodeId, partition: &PartitionRecord) -> Result<(), String> {
-        ready(self.0.give(Order::Remove { at: node_at(at), group: partition.group }).await)
+    async fn remove(&self, at: NodeId, partitions: &[&PartitionRecord]) -> Result<(), String> {
+        for partition in partitions {
+            ready(self.0.give(Order::Remove { at: node_at(at), group: partition.group }).await)?;
+        }
+        Ok(())
     }
 
     async fn served(&self, at: NodeId, groups: &[u64]) -> Vec<GroupId> {

@@ -12,6 +12,8 @@ use stator_storage::partition::{PartitionSpec, delete_some, initialise};
 use super::carry::OrderOf;
 use super::orders::Done;
 use crate::apply::is_engines;
+use crate::invariants::Holds;
+use crate::invariants::tables::settled;
 use crate::node::Work;
 use crate::snapshots::forget_all;
 use crate::time::{MS, US};
@@ -93,12 +95,30 @@ impl World {
         self.give_work(node, Work::Remove(group, of));
     }
 
-    /// The apply thread lets go of a replica, and its data are deleted: the first step says that they are worth nothing.
+    /// The log has synced that a replica is removed: whoever waits for that goes on.
+    pub(crate) fn removal_synced(&mut self, node: usize, group: GroupId) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        process.tombstones.insert(group);
+        for (removed, of) in std::mem::take(&mut process.removing) {
+            if removed == group {
+                self.give_work(node, Work::Remove(group, of));
+            } else if let Some(process) = &mut self.nodes[node].process {
+                process.removing.push((removed, of));
+            }
+        }
+    }
+
+    /// The apply thread lets go of a replica, and its data are deleted: the first step says that they are worth nothing. Not before
+    /// the log has its tombstone: one that knows a replica which the engine has lost keeps its entries for ever.
     pub(crate) fn remove_applied(&mut self, node: usize, group: GroupId, of: OrderOf) {
         let state = &mut self.nodes[node];
         let engine = state.engine();
         let Some(process) = &mut state.process else { return };
         process.replicas.remove(&group);
+        if !process.tombstones.contains(&group) && !planted(Mutation::DeletedBeforeTombstone) {
+            process.removing.push((group, of));
+            return;
+        }
         process.sending.remove(&group);
         forget_all(&state.snapshots, group);
         let held = list_specs(engine.as_ref())
@@ -138,19 +158,15 @@ impl World {
     }
 
     /// In the end each node holds what the catalog says, and nothing else.
-    pub(crate) fn check_tables(&mut self) {
+    pub(crate) fn table_holds(&self) -> Holds {
         for node in 0..self.nodes.len() {
             let held = list_specs(self.nodes[node].engine.as_ref());
-            let (held, tables) = match (held, self.tables_in_the_end(node)) {
-                (Ok(held), Ok(tables)) => (held, tables),
-                (Err(error), _) => return self.violated("tables", error.to_string()),
-                (_, Err(what)) => {
-                    return self.violated("tables", format!("on node {node}: {what}"));
-                }
-            };
-            let holds = crate::invariants::tables::settled(node, &held, &tables);
-            self.check("tables", holds);
+            let held = held.map_err(|error| error.to_string())?;
+            let tables = self.tables_in_the_end(node);
+            let tables = tables.map_err(|what| format!("on node {node}: {what}"))?;
+            settled(node, &held, &tables)?;
         }
+        Ok(())
     }
 }
 

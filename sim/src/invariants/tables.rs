@@ -1,10 +1,11 @@
 //! Tables and replicas are as the catalog says: a replica that a node has said to be rid of is never made there again (R8), a new
 //! table is empty, and in the end no table is half made or half deleted, and nodes hold what there is a table for, and no more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stator_consensus::GroupId;
 use stator_model::schema::TableStatus;
+use stator_storage::log::GroupRecovery;
 use stator_storage::partition::PartitionSpec;
 
 use super::Holds;
@@ -27,6 +28,23 @@ impl Tables {
             return Ok(());
         }
         Err(format!("node {node} begins with a replica of group {} that it was rid of", group.0))
+    }
+}
+
+/// After a crash: a group that the log knows is removed, or its replica is in the engine. Else nothing tells it from a replica
+/// whose data are lost, and nobody ever truncates its entries.
+pub(crate) fn known(
+    node: usize,
+    logged: &BTreeMap<GroupId, GroupRecovery>,
+    held: &[PartitionSpec],
+) -> Holds {
+    let is_lost = |group: &GroupId| held.iter().all(|spec| spec.group != *group);
+    let mut live = logged.iter().filter(|(_, known)| !known.tombstone).map(|(group, _)| group);
+    match live.find(|group| is_lost(group)) {
+        None => Ok(()),
+        Some(group) => {
+            Err(format!("the log of node {node} knows group {}, and the engine does not", group.0))
+        }
     }
 }
 

@@ -59,6 +59,7 @@ mutations! {
     r7_an_image_that_leaves_early => ImageLeavesEarly,
     r7_an_image_of_a_refused_entry => RefusedImageStays,
     r8_a_removed_replica_made_again => RemovedMadeAgain,
+    r8_data_deleted_before_the_tombstone => DeletedBeforeTombstone,
     r9_a_lost_snapshot_that_nobody_reports => SnapshotLossUnreported,
     r12_the_commit_as_it_was_logged => CommitAsLogged,
     r12_the_applied_index_apart_from_the_data => AppliedApart,

@@ -29,13 +29,39 @@ pub fn initialise(
     spec: &PartitionSpec,
     first: Option<&AppliedMark>,
 ) -> Result<()> {
+    initialise_beside(engine, &list_specs(engine)?, spec, first)
+}
+
+/// As [`initialise`], for many replicas, each with its first mark: what is here already is looked at once.
+///
+/// # Errors
+/// As there; those before the one that met it are begun.
+pub fn initialise_all(
+    engine: &dyn Engine,
+    replicas: &[(PartitionSpec, AppliedMark)],
+) -> Result<()> {
+    let mut held = list_specs(engine)?;
+    for (spec, first) in replicas {
+        initialise_beside(engine, &held, spec, Some(first))?;
+        held.push(spec.clone());
+    }
+    Ok(())
+}
+
+/// Begins a replica beside those that are here.
+fn initialise_beside(
+    engine: &dyn Engine,
+    held: &[PartitionSpec],
+    spec: &PartitionSpec,
+    first: Option<&AppliedMark>,
+) -> Result<()> {
     let fault = |what: String| {
         Err(Error::corruption(format!("the replica of group {}", spec.group.0), 0, what))
     };
-    for other in list_specs(engine)? {
+    for other in held {
         if other.group == spec.group {
             let record = AppliedRecord::expect(engine, spec.group)?;
-            return if other == *spec && record.state != ReplicaState::Deleting {
+            return if other == spec && record.state != ReplicaState::Deleting {
                 Ok(())
             } else {
                 fault("the node has it with another record, or is deleting it".into())
@@ -66,11 +92,24 @@ pub fn initialise(
 /// # Errors
 /// A fault of the engine, or a corrupt record.
 pub fn delete_some(engine: &dyn Engine, spec: &PartitionSpec, limit: usize) -> Result<bool> {
+    delete_some_beside(engine, &list_specs(engine)?, spec, limit)
+}
+
+/// As [`delete_some`], where it is known what is on this node: the replica itself may be among it, or not.
+///
+/// # Errors
+/// As there.
+pub fn delete_some_beside(
+    engine: &dyn Engine,
+    held: &[PartitionSpec],
+    spec: &PartitionSpec,
+    limit: usize,
+) -> Result<bool> {
     let record = AppliedRecord::worthless(ReplicaState::Deleting, spec.generation);
     let mut batch = Batch::default();
     record.put(spec.group, &mut batch);
     let mut left = limit.max(1);
-    for range in ranges_of_its_own(engine, spec)? {
+    for range in ranges_of_its_own(held, spec) {
         left -= stage_deletes(engine, &range, left, &mut batch)?;
         if left == 0 {
             engine.write(&batch)?;
@@ -100,14 +139,14 @@ pub(super) fn stage_deletes(
 }
 
 /// What of a partition's range no other replica on this node owns, in order.
-fn ranges_of_its_own(reader: &dyn Reader, spec: &PartitionSpec) -> Result<Vec<KeyRange>> {
-    let mut others = list_specs(reader)?;
-    others.retain(|other| other.group != spec.group && other.overlaps(spec));
+fn ranges_of_its_own(held: &[PartitionSpec], spec: &PartitionSpec) -> Vec<KeyRange> {
+    let is_other = |other: &&PartitionSpec| other.group != spec.group && other.overlaps(spec);
+    let mut others: Vec<&PartitionSpec> = held.iter().filter(is_other).collect();
     others.sort_by_key(|other| other.hash_start);
     let mut ranges = Vec::new();
     // The first hash that is not dealt with; none is left after the last.
     let mut next = Some(spec.hash_start);
-    for other in &others {
+    for other in others {
         let Some(first) = next else { break };
         if let Some(last) = other.hash_start.checked_sub(1)
             && first <= last
@@ -121,7 +160,7 @@ fn ranges_of_its_own(reader: &dyn Reader, spec: &PartitionSpec) -> Result<Vec<Ke
     {
         ranges.push(hash_range(spec.table_id, first, spec.hash_end));
     }
-    Ok(ranges)
+    ranges
 }
 
 #[cfg(test)]

@@ -1,0 +1,208 @@
+//! Who may have a connection: so many clients, and apart from them so many nodes, that no flood of clients cuts the cluster.
+//!
+//! All come by one port, and what a connection is for only its first call tells. Until then it waits in the lobby, where there is
+//! room for a few hundred: when it is full the one that has waited longest is cut off, so that whoever speaks at once gets in however
+//! many come who say nothing. A client beyond the bound is told so by its first call, and stays in the lobby.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::task::AtomicWaker;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::budget::Budget;
+use crate::metrics::Metrics;
+
+/// Connections of other nodes: each has one for messages, one for calls and one for each snapshot.
+const PEERS_MAX: usize = 128;
+/// Connections that have not said yet what they are for.
+const WAITING_MAX: usize = 256;
+/// How long one may take to say it.
+const WAITING_TIME: Duration = Duration::from_secs(10);
+
+/// The lobby of a node.
+pub(super) struct Lobby {
+    clients: Arc<Semaphore>,
+    peers: Arc<Semaphore>,
+    /// In the order in which they came. Some may be in, or gone, by now.
+    waiting: Mutex<VecDeque<Weak<Guest>>>,
+    metrics: Arc<Metrics>,
+}
+
+/// A connection.
+pub(super) struct Guest {
+    lobby: Arc<Lobby>,
+    came: Instant,
+    place: Mutex<Option<Place>>,
+    cut: AtomicBool,
+    /// Wakes who reads from the connection, once it is cut off.
+    reader: AtomicWaker,
+    /// What it may have being read.
+    pub(super) budget: Arc<Budget>,
+}
+
+/// What a connection is for, and the leave to have it.
+enum Place {
+    Client { _leave: OwnedSemaphorePermit },
+    Peer { _leave: OwnedSemaphorePermit },
+}
+
+impl Lobby {
+    pub(super) fn new(clients_max: usize, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            clients: Arc::new(Semaphore::new(clients_max)),
+            peers: Arc::new(Semaphore::new(PEERS_MAX)),
+            waiting: Mutex::default(),
+            metrics,
+        })
+    }
+
+    /// A connection comes in. If there is no room for it, the one that has waited longest goes.
+    pub(super) fn enter(self: &Arc<Self>, budget: Budget) -> Arc<Guest> {
+        let guest = Arc::new(Guest {
+            lobby: self.clone(),
+            came: Instant::now(),
+            place: Mutex::new(None),
+            cut: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+            budget: Arc::new(budget),
+        });
+        self.metrics.connection_opened();
+        let mut waiting = self.lock();
+        waiting.retain(|guest| guest.upgrade().is_some_and(|guest| guest.waits()));
+        if waiting.len() >= WAITING_MAX
+            && let Some(longest) = waiting.pop_front().and_then(|guest| guest.upgrade())
+        {
+            longest.cut_off();
+        }
+        waiting.push_back(Arc::downgrade(&guest));
+        guest
+    }
+
+    /// Cuts off who has waited for too long.
+    pub(super) fn sweep(&self) {
+        let mut waiting = self.lock();
+        while let Some(next) = waiting.front() {
+            match next.upgrade().filter(|guest| guest.waits()) {
+                Some(guest) if guest.came.elapsed() < WAITING_TIME => return,
+                Some(guest) => guest.cut_off(),
+                None => {}
+            }
+            waiting.pop_front();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Weak<Guest>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Guest {
+    /// The connection is a client's: whether there is room for it.
+    pub(super) fn is_client(&self) -> bool {
+        self.takes(&self.lobby.clients, |leave| Place::Client { _leave: leave })
+    }
+
+    /// The connection is another node's: whether there is room for it. One that was taken for a client's is that no more.
+    pub(super) fn is_peer(&self) -> bool {
+        let mut place = self.lock();
+        if matches!(*place, Some(Place::Client { .. })) {
+            *place = None;
+        }
+        drop(place);
+        self.takes(&self.lobby.peers, |leave| Place::Peer { _leave: leave })
+    }
+
+    fn takes(
+        &self,
+        room: &Arc<Semaphore>,
+        place: impl FnOnce(OwnedSemaphorePermit) -> Place,
+    ) -> bool {
+        let mut own = self.lock();
+        if own.is_none() {
+            *own = room.clone().try_acquire_owned().ok().map(place);
+        }
+        own.is_some()
+    }
+
+    fn waits(&self) -> bool {
+        self.lock().is_none() && !self.cut.load(Ordering::Acquire)
+    }
+
+    fn cut_off(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
+    /// Ready once the connection is cut off.
+    pub(super) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.cut.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        self.reader.register(cx.waker());
+        if self.cut.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Place>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.lobby.metrics.connection_closed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::budget::Whole;
+    use super::*;
+
+    fn lobby(clients_max: usize) -> Arc<Lobby> {
+        Lobby::new(clients_max, Arc::new(Metrics::new(1, 0)))
+    }
+
+    fn enter(lobby: &Arc<Lobby>) -> Arc<Guest> {
+        lobby.enter(Budget::of_connection(&Whole::new(0, lobby.metrics.clone())))
+    }
+
+    #[test]
+    fn clients_do_not_take_the_places_of_nodes() {
+        let lobby = lobby(2);
+        let clients: Vec<_> = (0..3).map(|_| enter(&lobby)).collect();
+        assert_eq!([0, 1, 2].map(|n| clients[n].is_client()), [true, true, false]);
+        let node = enter(&lobby);
+        assert!(node.is_peer());
+        drop(clients);
+        let late = enter(&lobby);
+        assert!(late.is_client(), "places are given back");
+        assert!(late.is_peer(), "a health check came first");
+        assert!(enter(&lobby).is_client() && enter(&lobby).is_client());
+    }
+
+    #[test]
+    fn who_says_nothing_goes_when_others_come() {
+        let lobby = lobby(1);
+        let client = enter(&lobby);
+        assert!(client.is_client());
+        let silent: Vec<_> = (0..WAITING_MAX).map(|_| enter(&lobby)).collect();
+        assert!(silent.iter().all(|guest| guest.waits()));
+        let next = enter(&lobby);
+        assert!(!silent[0].waits() && silent[1].waits() && next.waits());
+        assert!(!client.cut.load(Ordering::Acquire), "who is in stays");
+        let open = || {
+            let text = lobby.metrics.encode();
+            let line = text.lines().find_map(|line| line.strip_prefix("stator_connections "));
+            line.and_then(|count| count.parse().ok())
+        };
+        assert_eq!(open(), Some(WAITING_MAX + 2));
+        drop((client, silent, next));
+        assert_eq!(open(), Some(0));
+        lobby.sweep();
+        assert!(lobby.lock().is_empty());
+    }
+}
