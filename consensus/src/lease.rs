@@ -17,6 +17,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
+use stator_storage::mutation::{Mutation, planted};
+
 use crate::types::NodeId;
 
 /// What readers see of a replica's lease and data.
@@ -61,7 +63,7 @@ impl ReplicaView {
     pub fn holds(&self, ticket: ReadTicket, now_ns: u64) -> bool {
         now_ns < self.until_ns.load(SeqCst)
             && self.term.load(SeqCst) == ticket.term
-            && self.generation.load(SeqCst) == ticket.generation
+            && self.is_generation(ticket)
             && self.is_readable()
     }
 
@@ -76,7 +78,11 @@ impl ReplicaView {
     /// Whether what was read since [`ReplicaView::begin_unleased`] is of one generation of the data.
     #[must_use]
     pub fn holds_unleased(&self, ticket: ReadTicket) -> bool {
-        self.generation.load(SeqCst) == ticket.generation && self.is_readable()
+        self.is_generation(ticket) && self.is_readable()
+    }
+
+    fn is_generation(&self, ticket: ReadTicket) -> bool {
+        self.generation.load(SeqCst) == ticket.generation || planted(Mutation::GenerationKept)
     }
 
     fn is_readable(&self) -> bool {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use stator_consensus::{GroupId, GroupStatus, ReplicaView};
 use stator_storage::partition::{DataGeneration, PartitionSpec};
+use tokio::sync::oneshot;
 
 use crate::shell::{HostEvent, HostMailbox};
 
@@ -31,6 +32,8 @@ pub(crate) struct Replicas {
     failed: RwLock<BTreeMap<GroupId, String>>,
     /// Those that were removed from this node, and are never to be made again (R8); true once a crash does not bring them back.
     removed: RwLock<BTreeMap<GroupId, bool>>,
+    /// Who waits until the log has synced that a group is removed.
+    tombstones: Mutex<BTreeMap<GroupId, Vec<oneshot::Sender<()>>>>,
     hosts: RwLock<Vec<HostMailbox>>,
     /// How many hosts wait for room in the log, which they share.
     log_stalled: AtomicUsize,
@@ -39,6 +42,25 @@ pub(crate) struct Replicas {
 }
 
 impl Replicas {
+    /// Resolves once the log has synced that a group is removed.
+    pub(crate) fn tombstone(&self, group: GroupId) -> oneshot::Receiver<()> {
+        let (synced, wait) = oneshot::channel();
+        let mut waiting = self.tombstones.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = waiting.entry(group).or_default();
+        // Who has given up waiting makes room.
+        waiting.retain(|waiter: &oneshot::Sender<()>| !waiter.is_closed());
+        waiting.push(synced);
+        wait
+    }
+
+    /// The log has synced that a group is removed.
+    pub(crate) fn note_tombstone(&self, group: GroupId) {
+        let mut waiting = self.tombstones.lock().unwrap_or_else(PoisonError::into_inner);
+        for waiter in waiting.remove(&group).unwrap_or_default() {
+            let _ = waiter.send(());
+        }
+    }
+
     /// A group is being removed from this node for good.
     pub(crate) fn note_removed(&self, group: GroupId) {
         let mut removed = self.removed.write().unwrap_or_else(PoisonError::into_inner);

@@ -9,10 +9,12 @@ use stator_storage::disk::CrashDisk;
 use stator_storage::engine::Engine;
 use stator_storage::item::StoredItem;
 use stator_storage::machine::{Applier, Committed};
+use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::entry::Entry;
 use stator_storage::partition::{AppliedRecord, checksum};
 
-use crate::invariants::{Holds, Invariants, counters};
+use crate::catalog::records::CATALOG_GROUP;
+use crate::invariants::{Invariants, counters};
 use crate::items::last_write;
 use crate::node::{LogAccess, Replica, Work};
 use crate::snapshots::install_again;
@@ -56,6 +58,8 @@ impl World {
             match process.work.pop_front() {
                 Some(Work::Apply(job)) => self.apply(node, job.group, &job.entries),
                 Some(Work::Install(job)) => self.begin_install(node, &job),
+                Some(Work::Remove(group, order)) => self.remove_applied(node, group, order),
+                Some(Work::Delete(spec)) => self.delete_on(node, spec),
                 None => {
                     process.working = false;
                     return;
@@ -79,8 +83,11 @@ impl World {
                     format_args!("{node} applied group {} up to {}", group.0, last.index),
                 );
                 for entry in entries {
-                    let holds = note_committed(&mut self.invariants, group, entry);
-                    self.check(holds);
+                    if let Err((invariant, what)) =
+                        note_committed(&mut self.invariants, group, entry)
+                    {
+                        self.violated(invariant, what);
+                    }
                 }
                 let sampled = entries.iter().any(|entry| entry.index % COMPARE_EVERY == 0);
                 if sampled && last.index % COMPARE_EVERY == 0 {
@@ -156,11 +163,11 @@ impl World {
         let record = AppliedRecord::read(engine, group);
         match (found, record) {
             (Ok(Some(found)), Ok(Some(record))) => {
-                self.check(counters::exact(group, node, &found));
+                self.check("counters", counters::exact(group, node, &found));
                 match self.invariants.replicas.compare(group, node, &found, &record) {
                     Ok(true) => self.reached.one("replicas compared"),
                     Ok(false) => {}
-                    Err(what) => self.fail(what),
+                    Err(what) => self.violated("replicas", what),
                 }
             }
             (Ok(None), Ok(_)) => {}
@@ -188,7 +195,8 @@ impl World {
         let state = &mut self.nodes[node];
         let Some(process) = &state.process else { return };
         // A failed engine does not flush, and one that is being restored does not hold what was applied.
-        if process.restoring || state.engine.flush().is_err() {
+        let is_flushed = planted(Mutation::DurableUnflushed) || state.engine.flush().is_ok();
+        if process.restoring || !is_flushed {
             return;
         }
         self.trace.note(self.now, format_args!("{node} engine flushed"));
@@ -204,21 +212,32 @@ impl World {
     }
 }
 
-/// Notes what an entry commits, the first time that a node applies it.
-fn note_committed(invariants: &mut Invariants, group: GroupId, entry: &Committed) -> Holds {
-    if !invariants.committed.applied(group, entry)? || entry.data.is_empty() {
+/// Notes what an entry commits, the first time that a node applies it. The error names the invariant that does not hold.
+fn note_committed(
+    invariants: &mut Invariants,
+    group: GroupId,
+    entry: &Committed,
+) -> Result<(), (&'static str, String)> {
+    let is_new = invariants.committed.applied(group, entry).map_err(|what| ("committed", what))?;
+    if !is_new || entry.data.is_empty() {
         return Ok(());
     }
-    let decoded = Entry::decode(entry.index, &entry.data).map_err(|error| error.to_string())?;
+    let is_catalog = group == CATALOG_GROUP;
+    let unreadable = |error: Error| ("no_fault", error.to_string());
+    let decoded = Entry::decode(entry.index, &entry.data).map_err(unreadable)?;
     if decoded.header.term != entry.term {
         return Ok(());
     }
     for change in &decoded.writes {
         let stator_storage::engine::Change::Put(key, value) = change else { continue };
-        let stored = StoredItem::open(value, key).map_err(|error| error.to_string())?;
-        invariants.stamps.stamped(group, stored.stamp.time)?;
-        let id = last_write(&stored.item).ok_or("an item without the id of its last write")?;
-        invariants.acknowledged.committed(id)?;
+        let stored = StoredItem::open(value, key).map_err(unreadable)?;
+        invariants.stamps.stamped(group, stored.stamp.time).map_err(|what| ("stamps", what))?;
+        if is_catalog {
+            continue;
+        }
+        let without_id = || ("no_fault", "an item without the id of its last write".to_owned());
+        let id = last_write(&stored.item).ok_or_else(without_id)?;
+        invariants.acknowledged.committed(id).map_err(|what| ("acknowledged", what))?;
     }
     Ok(())
 }
@@ -269,7 +288,7 @@ fn replay(access: &LogAccess, group: GroupId, replica: &mut Replica) -> stator_s
         replica.applier.apply(&entries)?;
         next = last + 1;
     }
-    Ok(())
+    replica.applier.resume_reads()
 }
 
 pub(crate) const fn is_engines(error: &Error) -> bool {

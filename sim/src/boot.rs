@@ -1,6 +1,6 @@
 //! How nodes begin, die and come back: by the real recovery of the log, and the same look at the engine as a real node takes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use stator_consensus::group::FIRST_MARK;
@@ -12,14 +12,15 @@ use stator_storage::machine::AppliedMark;
 use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::spec::list_specs;
 use stator_storage::partition::{
-    AppliedRecord, PartitionApplier, PartitionEvaluator, PartitionSpec, initialise,
+    AppliedRecord, PartitionApplier, PartitionEvaluator, PartitionSpec, ReplicaState, initialise,
 };
 
 use crate::evaluator::SimEvaluator;
 use crate::faults::CrashKind;
 use crate::invariants::durable_log::Shadow;
-use crate::items::{group_spec, groups, partition_spec};
-use crate::node::{HostEvent, LogAccess, LogDriver, Process, Replica};
+use crate::invariants::tables;
+use crate::items::{founded, group_spec, partition_spec};
+use crate::node::{LogAccess, LogDriver, Process, Replica, Work};
 use crate::snapshots::{install_again, take_for_installed};
 use crate::time::{MS, Ns};
 use crate::world::{Action, Step, World};
@@ -28,7 +29,7 @@ impl World {
     /// A node begins for the first time, with a replica of every group.
     pub(crate) fn found(&mut self, node: usize) {
         let engine = Arc::clone(&self.nodes[node].engine);
-        for group in groups() {
+        for group in founded() {
             let spec = partition_spec(group, node);
             let (index, term) = FIRST_MARK;
             let mark = AppliedMark { index, term, voters: spec.replicas() };
@@ -81,10 +82,9 @@ impl World {
         if recovery.torn {
             self.reached.one("torn tails");
         }
-        if state.life > 0 {
-            state.shadow.allows(&recovery.groups)?;
-        }
+        let holds = if state.life > 0 { state.shadow.allows(&recovery.groups) } else { Ok(()) };
         state.shadow = Shadow::of(&recovery.groups);
+        self.check("durable_log", holds);
         Ok((LogAccess { core: Mutex::new(core), files }, recovery))
     }
 
@@ -98,54 +98,92 @@ impl World {
         let state = &mut self.nodes[node];
         state.life += 1;
         let engine = state.engine();
-        let mut replicas = BTreeMap::new();
-        let mut mailbox: Vec<HostEvent> = Vec::new();
-        for spec in list_specs(engine.as_ref()).map_err(|error| error.to_string())? {
-            let group = spec.group;
-            let known = recovery.groups.get(&group);
-            // A snapshot that was received may be lost for good; then the replica has to ask for another.
-            let is_lost = self.rng.chance(200);
-            let begun = begin_replica(&engine, &state.snapshots, spec, known, is_lost)?;
-            match begun.installed {
-                Some(true) => self.reached.one("snapshots installed anew after a crash"),
-                Some(false) => self.reached.one("received snapshots lost"),
-                None => {}
-            }
-            let evaluator = SimEvaluator {
-                inner: PartitionEvaluator::new(engine.clone(), begun.replica.spec.clone()),
-                heard: Arc::clone(&self.heard),
-            };
-            mailbox.push(Event::Start(Box::new(StartGroup {
-                spec: group_spec(&begun.replica.spec),
-                recovered: begun.recovered,
-                fresh: known.is_none(),
-                evaluator,
-                view: begun.replica.view.clone(),
-            })));
-            replicas.insert(group, begun.replica);
-        }
+        let tombstones = recovery.groups.iter().filter(|(_, known)| known.tombstone);
         state.process = Some(Process {
             host: Host::new(self.plan.config, access.clone()),
             mailbox: Vec::new(),
             turn_due: false,
-            log: LogDriver { access, write: None, waiting: VecDeque::new() },
-            replicas,
+            log: LogDriver {
+                access,
+                write: None,
+                stalled: VecDeque::new(),
+                waiting: VecDeque::new(),
+            },
+            replicas: BTreeMap::new(),
             work: VecDeque::new(),
             working: false,
             installing: None,
             restoring: false,
+            removed: tombstones.map(|(group, _)| (*group, true)).collect(),
+            tombstones: BTreeSet::new(),
+            removing: Vec::new(),
+            is_making: false,
             readings: BTreeMap::new(),
             sending: BTreeMap::new(),
         });
-        for event in mailbox {
-            self.tell(node, event);
+        let specs = list_specs(engine.as_ref()).map_err(|error| error.to_string())?;
+        self.check("tables", tables::known(node, &recovery.groups, &specs));
+        for spec in specs {
+            let known = recovery.groups.get(&spec.group);
+            let is_deleted = read_record(&engine, spec.group)?.state == ReplicaState::Deleting;
+            if is_deleted || known.is_some_and(|known| known.tombstone) {
+                let removed = self.nodes[node].process.as_mut().map(|process| &mut process.removed);
+                removed.and_then(|removed| removed.insert(spec.group, true));
+                self.give_work(node, Work::Delete(Box::new(spec)));
+                continue;
+            }
+            let holds = self.invariants.tables.made(node, spec.group);
+            self.check("tables", holds);
+            self.start_replica(node, spec, known, known.is_none())?;
         }
         let first_tick = self.rng.between(MS, 50 * MS);
         self.after(first_tick, node, Step::Tick);
         let first_flush = self.rng.between(MS, self.plan.flush_every);
         self.after(first_flush, node, Step::FlushBegin);
+        let first_look = self.rng.between(MS, 50 * MS);
+        self.after(first_look, node, Step::Catalog);
         self.pump_log(node);
         self.check_committed();
+        Ok(())
+    }
+
+    /// Starts a replica that is in the engine.
+    pub(crate) fn start_replica(
+        &mut self,
+        node: usize,
+        spec: PartitionSpec,
+        known: Option<&GroupRecovery>,
+        fresh: bool,
+    ) -> Result<(), String> {
+        let group = spec.group;
+        self.groups.insert(group);
+        // A snapshot that was received may be lost for good; then the replica has to ask for another.
+        let is_lost = self.rng.chance(200);
+        let state = &mut self.nodes[node];
+        let engine = state.engine();
+        let begun = begin_replica(&engine, &state.snapshots, spec, known, is_lost)?;
+        match begun.installed {
+            Some(true) => self.reached.one("snapshots installed anew after a crash"),
+            Some(false) => self.reached.one("received snapshots lost"),
+            None => {}
+        }
+        let evaluator = SimEvaluator {
+            inner: PartitionEvaluator::new(engine, begun.replica.spec.clone()),
+            heard: Arc::clone(&self.heard),
+            view: begun.replica.view.clone(),
+            rng: self.rng.fork(),
+        };
+        let start = StartGroup {
+            spec: group_spec(&begun.replica.spec),
+            recovered: begun.recovered,
+            fresh,
+            evaluator,
+            view: begun.replica.view.clone(),
+        };
+        if let Some(process) = &mut state.process {
+            process.replicas.insert(group, begun.replica);
+        }
+        self.tell(node, Event::Start(Box::new(start)));
         Ok(())
     }
 
@@ -163,6 +201,7 @@ impl World {
         let life = state.life;
         state.paused = false;
         state.deferred.clear();
+        self.tasks.end_of(node);
         let unsynced = state.disk.unsynced_writes();
         let mut lost = 0;
         match kind {
@@ -227,9 +266,12 @@ impl World {
         match recover(Arc::new(copy), &self.plan.log) {
             Ok((_, _, recovery)) => {
                 let holds = self.nodes[node].shadow.allows_damaged(&recovery.groups);
-                self.check(holds.map_err(|what| {
-                    format!("damage at {offset} of {name} on node {node} is not seen: {what}")
-                }));
+                self.check(
+                    "durable_log",
+                    holds.map_err(|what| {
+                        format!("damage at {offset} of {name} on node {node} is not seen: {what}")
+                    }),
+                );
             }
             Err(_) => self.reached.one("damage refused"),
         }

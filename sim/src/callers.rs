@@ -55,6 +55,8 @@ pub(crate) struct Callers {
     finished: u64,
     /// The item that most callers want, and until when.
     focus: Option<(usize, Ns)>,
+    /// The partition that callers leave alone, and until when.
+    resting: Option<(GroupId, Ns)>,
     /// How long callers think between two calls; changes now and then.
     pub(crate) think: Ns,
 }
@@ -109,6 +111,7 @@ impl Callers {
             last: None,
             finished: 0,
             focus: None,
+            resting: None,
             think: 20 * MS,
         };
         for place in 0..plan.contended + plan.spread {
@@ -161,7 +164,26 @@ impl Callers {
         true
     }
 
+    /// Has callers leave a partition alone until then.
+    pub(crate) const fn rest(&mut self, group: GroupId, until: Ns) {
+        self.resting = Some((group, until));
+    }
+
+    /// An item that is not to be left alone, if a few draws find one.
     fn draw_item(&mut self, now: Ns) -> usize {
+        let mut item = self.draw_any_item(now);
+        for _ in 0..4 {
+            match self.resting {
+                Some((group, until)) if now < until && self.items[item].name.group == group => {
+                    item = self.draw_any_item(now);
+                }
+                _ => break,
+            }
+        }
+        item
+    }
+
+    fn draw_any_item(&mut self, now: Ns) -> usize {
         if let Some((item, until)) = self.focus
             && now < until
             && self.items[item].uncertain < UNCERTAIN_MAX

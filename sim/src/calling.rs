@@ -70,6 +70,9 @@ impl World {
         let deadline_ns = self.nodes[node].clock.monotonic_ns(self.now) + left;
         let group = call.group;
         match call.request.clone() {
+            Some(_) if self.log_waits(node) => {
+                self.reply(attempt, Reply::Refused(Refusal::Throttled));
+            }
             Some(request) => {
                 let token = Token::Write(attempt);
                 self.tell(node, Event::Submit { group, request, deadline_ns, token });

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
+use stator_consensus::ReplicaView;
 use stator_storage::Result;
 use stator_storage::machine::{Draft, Evaluated, Evaluator};
 use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::{PartitionEvaluator, PartitionOutcome, PartitionRequest};
+
+use crate::rng::Rng;
 
 /// What evaluators have come to, all of a run together.
 #[derive(Debug, Default)]
@@ -22,6 +25,8 @@ pub(crate) struct Heard {
 pub(crate) struct SimEvaluator {
     pub(crate) inner: PartitionEvaluator,
     pub(crate) heard: Arc<Heard>,
+    pub(crate) view: Arc<ReplicaView>,
+    pub(crate) rng: Rng,
 }
 
 impl Evaluator for SimEvaluator {
@@ -42,6 +47,11 @@ impl Evaluator for SimEvaluator {
         draft: &mut Draft,
     ) -> Result<Evaluated<PartitionOutcome>> {
         let mut evaluated = self.inner.evaluate(request, draft)?;
+        if self.rng.chance(3) {
+            // The apply thread has opened a failed engine again and restored it, all while this request was evaluated.
+            self.view.replace_data(self.view.applied());
+            self.view.data_restored();
+        }
         if evaluated.rests_on > 0 && evaluated.rests_on < draft.index {
             self.heard.conflicts.fetch_add(1, Relaxed);
             if planted(Mutation::OutcomeBeforeApplied) {

@@ -1,13 +1,12 @@
 //! Faults: what goes wrong, when, and how it ends.
 //!
-//! Most are drawn without looking at what the nodes are doing. Some look: a transfer with the leader cut off behind it, or with the
-//! order to campaign held back until the transfer is given up, come about by accident in one run of a thousand.
+//! Most are drawn without looking at what the nodes are doing. Some look, see `aimed`.
 
-use stator_consensus::{Event, GroupId};
+use stator_consensus::GroupId;
 use stator_storage::Error;
 use stator_storage::disk::{Fault as DiskFault, FaultOp};
 
-use crate::items::{GROUPS, NODES, replica_id};
+use crate::items::{GROUPS, NODES};
 use crate::network::Link;
 use crate::plan::SAFETY_NS;
 use crate::rng::Rng;
@@ -82,6 +81,10 @@ pub(crate) enum Fault {
     Echo {
         group: GroupId,
     },
+    /// A leader hears its followers late, and is cut off while their answers are on the way.
+    LateAnswers {
+        group: GroupId,
+    },
     /// A leader is paused right after a read has looked at its lease.
     PauseAtRead {
         group: GroupId,
@@ -93,6 +96,10 @@ pub(crate) enum Fault {
     },
     /// The first-ranked replica is elected while its disk is slow, and loses its power at once.
     Forgotten {
+        group: GroupId,
+    },
+    /// A follower is cut off until the log that it needs is gone.
+    LeftBehind {
         group: GroupId,
     },
     WallClock {
@@ -154,7 +161,9 @@ impl World {
             let group = GroupId(rng.between(1, GROUPS));
             faults.push(Fault::EngineFailsAtRead { group });
             faults.push(Fault::Forgotten { group: GroupId(rng.between(1, GROUPS)) });
+            faults.push(Fault::LeftBehind { group: GroupId(rng.between(1, GROUPS)) });
             faults.push(Fault::Echo { group: GroupId(rng.between(1, GROUPS)) });
+            faults.push(Fault::LateAnswers { group: GroupId(rng.between(1, GROUPS)) });
         }
         for _ in 0..rng.between(4, 12) {
             faults.push(Fault::Pressure { node: rng.index(NODES) });
@@ -209,6 +218,8 @@ impl World {
             Fault::SlowEngine { node, for_ns } => {
                 self.nodes[node].slow_engine_until = self.now + for_ns;
             }
+            // The engine of a node that is down does nothing that could fail.
+            Fault::EngineFails { node } if self.nodes[node].process.is_none() => {}
             Fault::EngineFails { node } => {
                 let draw = self.rng.next();
                 let error = Error::Engine("a planned fault".to_owned());
@@ -223,6 +234,7 @@ impl World {
             Fault::Pressure { node } => self.press(node),
             Fault::ForgottenPromise { group } => self.make_forget(group),
             Fault::Echo { group } => self.echo(group),
+            Fault::LateAnswers { group } => self.delay_answers(group),
             Fault::PauseAtRead { group, for_ns } => {
                 if let Some(leader) = self.leader_of(group) {
                     self.nodes[leader].pauses_at_read = Some(for_ns);
@@ -234,6 +246,7 @@ impl World {
                 }
             }
             Fault::Forgotten { group } => self.make_forgotten(group),
+            Fault::LeftBehind { group } => self.leave_behind(group),
             Fault::WallClock { node } => {
                 let mut rng = self.rng.fork();
                 self.nodes[node].clock.jump(&mut rng);
@@ -278,96 +291,6 @@ impl World {
         for action in std::mem::take(&mut state.deferred) {
             self.queue.push(self.now, action);
         }
-    }
-
-    /// The node that leads a group, if one does; of several that think so, the one of the highest term.
-    fn leader_of(&self, group: GroupId) -> Option<usize> {
-        let leading = self.nodes.iter().enumerate().filter_map(|(at, node)| {
-            let status = node.process.as_ref()?.host.status(group)?;
-            (status.leads && !node.paused).then_some((status.term, at))
-        });
-        leading.max().map(|(_, at)| at)
-    }
-
-    fn hand_over(&mut self, group: GroupId, behind: Behind) {
-        let Some(leader) = self.leader_of(group) else { return };
-        let heir = (leader + 1 + self.rng.index(NODES - 1)) % NODES;
-        let to = Some(replica_id(group, heir));
-        if let Behind::SlowHeir = behind {
-            self.nodes[heir].slow_engine_until = self.now + 2 * SECOND;
-            let again = Fault::HandOver { group, behind: Behind::To(heir) };
-            return self.queue.push(self.now + 500 * MS, Action::Fault(again));
-        }
-        let to = if let Behind::To(heir) = behind { Some(replica_id(group, heir)) } else { to };
-        self.tell(leader, Event::HandOver { group, to });
-        match behind {
-            Behind::Nothing | Behind::SlowHeir | Behind::To(_) => {}
-            Behind::OldLeaderCutOff => {
-                let links = (0..NODES).filter(|node| *node != leader).map(|node| (node, leader));
-                let state = Link { cut: true, ..Link::SOUND };
-                let for_ns = self.rng.between(100 * MS, 2 * SECOND);
-                let fault = Fault::Links { links: links.collect(), state, for_ns };
-                self.queue.push(self.now + self.rng.between(0, 2 * MS), Action::Fault(fault));
-            }
-            Behind::OrderHeldBack => {
-                let held = self.rng.between(1600 * MS, 3500 * MS);
-                let state = Link { held, ..Link::SOUND };
-                let for_ns = self.rng.between(2 * MS, 20 * MS);
-                let links = vec![(leader, heir)];
-                self.strike(Fault::Links { links, state, for_ns });
-            }
-        }
-    }
-
-    /// The log of a node lets go of everything that its engine durably holds.
-    fn press(&mut self, node: usize) {
-        let Some(process) = &self.nodes[node].process else { return };
-        let applied: Vec<_> =
-            process.replicas.iter().map(|(group, replica)| (*group, replica.applied)).collect();
-        for (group, index) in applied {
-            self.tell(node, Event::Pressure { group, index });
-        }
-    }
-
-    /// Two followers: one cannot reach the leader and wants to be elected, the other forgets that it was just promised.
-    fn make_forget(&mut self, group: GroupId) {
-        let Some(leader) = self.leader_of(group) else { return };
-        let other = (leader + 1 + self.rng.index(NODES - 1)) % NODES;
-        let forgetful = NODES - leader - other;
-        let state = Link { cut: true, ..Link::SOUND };
-        let links = vec![(leader, other), (other, leader)];
-        self.strike(Fault::Links { links, state, for_ns: 4 * SECOND });
-        for _ in 0..3 {
-            let at = self.now + self.rng.between(800 * MS, 3800 * MS);
-            let kind = self.rng.pick(&[CrashKind::Kill, CrashKind::PowerCut]);
-            let down = self.rng.between(5 * MS, 60 * MS);
-            self.queue.push(at, Action::Fault(Fault::Crash { node: forgetful, kind, down }));
-        }
-    }
-
-    /// A vote that is on its way to the disk when its candidate is elected would be forgotten with the power.
-    fn make_forgotten(&mut self, group: GroupId) {
-        let first = (group.0 as usize - 1) % NODES;
-        let Some(leader) = self.leader_of(group).filter(|leader| *leader != first) else { return };
-        self.nodes[first].slow_disk_until = self.now + 2 * SECOND;
-        self.nodes[first].dies_elected = true;
-        let to = Some(replica_id(group, first));
-        self.tell(leader, Event::HandOver { group, to });
-    }
-
-    /// What followers said to a leader comes once more after they have lost it.
-    fn echo(&mut self, group: GroupId) {
-        let Some(leader) = self.leader_of(group) else { return };
-        let others = (0..NODES).filter(|node| *node != leader);
-        let into: Vec<_> = others.clone().map(|node| (node, leader)).collect();
-        let out = others.map(|node| (leader, node));
-        let state = Link { twice_per_mille: 900, echo: 4 * SECOND, ..Link::SOUND };
-        let for_ns = self.rng.between(500 * MS, 1500 * MS);
-        self.strike(Fault::Links { links: into.clone(), state, for_ns });
-        let links = into.iter().copied().chain(out).collect();
-        let state = Link { cut: true, ..Link::SOUND };
-        let cut = Fault::Links { links, state, for_ns: 3 * SECOND };
-        self.queue.push(self.now + for_ns + MS, Action::Fault(cut));
     }
 
     /// Nothing goes wrong any more.

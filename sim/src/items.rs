@@ -13,10 +13,12 @@ use stator_model::{AttributeValue, EncodedItem, Item, Number};
 use stator_storage::item::Region;
 use stator_storage::partition::{self, PartitionSpec, WriteAnswer, WriteError};
 
+use crate::catalog::records::{CATALOG_GROUP, CATALOG_NAME, CATALOG_TABLE, catalog_schema};
 use crate::history::{Content, Input, Output};
 
 const TABLE: &str = "items";
-const TABLE_ID: u32 = 7;
+/// Beyond what the catalog of a run gives.
+const TABLE_ID: u32 = 1_000_000;
 /// The attribute with the id of the last write.
 const LAST: &str = "last";
 /// The attribute that updates add to.
@@ -27,8 +29,14 @@ pub(crate) const NODES: usize = 3;
 /// The partitions of the table.
 pub(crate) const GROUPS: u64 = 4;
 
+/// The table's groups.
 pub(crate) fn groups() -> impl Iterator<Item = GroupId> {
     (1..=GROUPS).map(GroupId)
+}
+
+/// All groups that a run begins with: the catalog's, and the table's.
+pub(crate) fn founded() -> impl Iterator<Item = GroupId> {
+    std::iter::once(CATALOG_GROUP).chain(groups())
 }
 
 pub(crate) const fn node_id(node: usize) -> NodeId {
@@ -40,13 +48,16 @@ pub(crate) const fn node_at(id: NodeId) -> usize {
     id.0 as usize - 1
 }
 
-fn key_schema() -> KeySchema {
+pub(crate) fn key_schema() -> KeySchema {
     let partition = KeyAttribute { name: "pk".to_owned(), key_type: KeyType::S };
     KeySchema { partition, sort: None }
 }
 
 /// A partition as one of the nodes knows it. Ranks are rotated by group, so that leaders spread.
 pub(crate) fn partition_spec(group: GroupId, node: usize) -> PartitionSpec {
+    if group == CATALOG_GROUP {
+        return catalog_spec(node);
+    }
     let width = u64::MAX / GROUPS;
     let at = group.0 - 1;
     let is_last = group.0 == GROUPS;
@@ -67,6 +78,25 @@ pub(crate) fn partition_spec(group: GroupId, node: usize) -> PartitionSpec {
             })
             .collect(),
         replica: replica_id(group, node).0,
+    }
+}
+
+fn catalog_spec(node: usize) -> PartitionSpec {
+    let members = (0..NODES).map(|node| partition::Member {
+        replica: replica_id(CATALOG_GROUP, node).0,
+        node: node_id(node).0,
+    });
+    PartitionSpec {
+        group: CATALOG_GROUP,
+        table_id: CATALOG_TABLE,
+        table_name: CATALOG_NAME.to_owned(),
+        generation: 1,
+        hash_start: 0,
+        hash_end: u64::MAX,
+        key_schema: catalog_schema(),
+        region: Region::default(),
+        members: members.collect(),
+        replica: replica_id(CATALOG_GROUP, node).0,
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! It runs the real cores, and plays the shell around them: [`stator_consensus::Host`] with the real evaluator, the real log
 //! (core, format, recovery) on a disk that loses what was not synced, the real applier and snapshots on the engine in memory, which
-//! loses what was not flushed. Four partitions on three nodes; callers talk to partitions directly and follow the hints of those
-//! who do not lead, for a server's routing, catalog and doors are not sans-IO and stay outside.
+//! loses what was not flushed. The catalog and the four partitions of a table on three nodes, and tables that come and go; callers talk
+//! to partitions directly and follow the hints of those who do not lead, for a server's routing and doors stay outside.
 //!
 //! ```text
 //!  seed ──▶ plan (sizes, bounds, clocks, faults)
@@ -20,8 +20,9 @@
 //! # Map
 //! - `world`: the loop. `time`, `rng`, `plan`, `trace`, [`Reached`]: what a run is made of, and what it comes to.
 //! - `node`, `boot`: what a node keeps, how it begins, dies and comes back. `turn`: mailbox, turns, effects.
-//! - `log_driver`, `apply`, `snapshots`, `reads`: the threads of a real node, as events. `network`, `callers`, `calling`, `faults`: the rest.
-//! - `invariants`: one file each. [`history`]: what callers saw, and the checker.
+//! - `log_driver`, `apply`, `snapshots`, `reads`: the threads of a real node, as events. `network`, `callers`, `calling`, `faults`, `aimed`: the rest.
+//! - `catalog`: tables made and deleted.
+//! - [`run_many`]: seeds side by side. `invariants`: one file each. [`history`]: what callers saw, and the checker.
 //!
 //! # Replay
 //! A seed gives the same run, event for event, under the same code and toolchain: nothing draws from anything but the seed, and
@@ -32,16 +33,19 @@
 //! # Blind spots
 //! fjall's and sled's own threads are outside; they have crash tests of their own. Clocks drift by at most 1% of true time.
 
+mod aimed;
 mod apply;
 mod boot;
 mod callers;
 mod calling;
+mod catalog;
 mod evaluator;
 mod faults;
 pub mod history;
 mod invariants;
 mod items;
 mod log_driver;
+mod many;
 mod network;
 mod node;
 mod plan;
@@ -54,6 +58,8 @@ mod trace;
 mod turn;
 mod world;
 
+pub use invariants::Violation;
+pub use many::{all_cores, run_many};
 pub use reached::{REQUIRED, Reached};
 pub use stator_storage::mutation;
 pub use trace::Sink;
@@ -74,8 +80,8 @@ pub struct Outcome {
     pub events: u64,
     /// What was reached.
     pub reached: Reached,
-    /// What failed, if something did, and when in virtual time.
-    pub failure: Option<String>,
+    /// What failed, if something did.
+    pub failure: Option<Violation>,
 }
 
 /// Runs a seed. Each line of the trace goes to `sink`, if there is one.
@@ -88,12 +94,11 @@ pub fn run(seed: u64, sink: Option<Sink>) -> Outcome {
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         world.fail(format!("it panicked: {}", text.unwrap_or("without a message")));
     }
-    let at = world.now / time::MS;
     Outcome {
         seed,
         hash: world.trace.hash(),
         events: world.trace.lines(),
         reached: world.reached,
-        failure: world.failure.map(|what| format!("at {at} ms: {what}")),
+        failure: world.failure,
     }
 }

@@ -1,7 +1,8 @@
 //! Drives the log of a node: every operation on the disk is an event of its own, so that a crash may come between any two.
 
-use stator_consensus::Event;
-use stator_storage::log::DiskOp;
+use stator_consensus::{Event, GroupId};
+use stator_storage::Error;
+use stator_storage::log::{DiskOp, Record};
 use stator_storage::mutation::{Mutation, planted};
 
 use crate::faults::CrashKind;
@@ -9,6 +10,83 @@ use crate::time::{MS, Ns, SECOND, US};
 use crate::world::{Step, World};
 
 impl World {
+    /// Writes what waits, in order. A log that has no room keeps it waiting, and requests out, until truncations have made some.
+    pub(crate) fn write_log(&mut self, node: usize) {
+        while let Some(process) = &mut self.nodes[node].process
+            && let Some((turn, records)) = process.log.stalled.pop_front()
+        {
+            match self.stage(node, &records) {
+                Ok(write) => {
+                    if let Some(process) = &mut self.nodes[node].process {
+                        process.log.waiting.push_back((write, turn));
+                    }
+                    if planted(Mutation::PersistedBeforeSync) {
+                        self.tell(node, Event::Persisted { turn });
+                    }
+                }
+                Err(error) => {
+                    self.trace.note(self.now, format_args!("{node} log waits: {error}"));
+                    if let Some(process) = &mut self.nodes[node].process {
+                        process.log.stalled.push_front((turn, records));
+                    }
+                    match error {
+                        Error::LogBusy(_) => {}
+                        Error::LogFull(_) => {
+                            self.reached.one("turns that waited for room in the log");
+                            self.truncate_first(node);
+                        }
+                        error => self.fail(format!("the log of node {node} refuses: {error}")),
+                    }
+                    break;
+                }
+            }
+        }
+        self.pump_log(node);
+    }
+
+    /// Whether the log has no room: no more requests are to come meanwhile.
+    pub(crate) fn log_waits(&self, node: usize) -> bool {
+        let process = self.nodes[node].process.as_ref();
+        process.is_some_and(|process| !process.log.stalled.is_empty())
+    }
+
+    /// Truncations go ahead of what waits: they speak of what is long synced, and are what makes room.
+    fn truncate_first(&mut self, node: usize) {
+        let is_truncation = |record: &Record| matches!(record, Record::Truncate { .. });
+        let Some(process) = &self.nodes[node].process else { return };
+        let waiting = process.log.stalled.iter().flat_map(|(_, records)| records);
+        let truncations: Vec<Record> = waiting.filter(|it| is_truncation(it)).cloned().collect();
+        if truncations.is_empty() || self.stage(node, &truncations).is_err() {
+            return;
+        }
+        self.reached.one("truncations that went ahead");
+        let Some(process) = &mut self.nodes[node].process else { return };
+        for (_, records) in &mut process.log.stalled {
+            records.retain(|record| !is_truncation(record));
+        }
+    }
+
+    /// Gives records to the log. Answers the number of the write that they are in.
+    fn stage(&mut self, node: usize, records: &[Record]) -> stator_storage::Result<u64> {
+        let state = &mut self.nodes[node];
+        let Some(process) = &mut state.process else { return Ok(0) };
+        let mut core = process.log.access.core();
+        let mut holds = Ok(());
+        for (at, record) in records.iter().enumerate() {
+            if let Record::Entry { group, entry } = record {
+                let before = term_before(&records[..at], *group, entry.index)
+                    .or_else(|| core.term(*group, entry.index - 1));
+                holds = holds.and(self.invariants.logs.written(*group, before, entry));
+            }
+        }
+        core.stage(records)?;
+        let write = core.staging();
+        drop(core);
+        state.shadow.stage(write, records);
+        self.check("logs", holds);
+        Ok(write)
+    }
+
     /// Begins the next write, if none is under way and there is something to write.
     pub(crate) fn pump_log(&mut self, node: usize) {
         let Some(process) = &mut self.nodes[node].process else { return };
@@ -118,6 +196,19 @@ impl World {
                 self.tell(node, Event::Persisted { turn });
             }
         }
-        self.pump_log(node);
+        self.write_log(node);
     }
+}
+
+/// The term of the entry before this index, if the records before it in a batch tell.
+fn term_before(records: &[Record], group: GroupId, index: u64) -> Option<u64> {
+    records.iter().rev().find_map(|record| match record {
+        Record::Entry { group: of, entry } if *of == group && entry.index + 1 == index => {
+            Some(entry.term)
+        }
+        Record::Reset { group: of, mark } if *of == group && mark.index + 1 == index => {
+            Some(mark.term)
+        }
+        _ => None,
+    })
 }

@@ -1,18 +1,18 @@
-//! Runs seeds of the simulator: `stator-sim --seeds 5000 [--from N] [--first]`, or one of them, `stator-sim --seed N [--trace]`.
+//! Runs seeds of the simulator: `stator-sim --seeds 5000 [--from N] [--threads N] [--first]`, or one of them, `stator-sim --seed N [--trace]`.
 
 #![allow(clippy::print_stdout, reason = "this is a program for a terminal")]
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use stator_sim::{Reached, Sink, run};
+use stator_sim::{Outcome, Reached, Sink, all_cores, run, run_many};
 
 fn main() -> ExitCode {
     match Arguments::read(std::env::args().skip(1)) {
         Ok(arguments) => arguments.run(),
         Err(what) => {
             println!(
-                "{what}\nusage: stator-sim --seeds COUNT [--from SEED] [--first] | --seed SEED [--trace]"
+                "{what}\nusage: stator-sim --seeds COUNT [--from SEED] [--threads COUNT] [--first] | --seed SEED [--trace]"
             );
             ExitCode::FAILURE
         }
@@ -35,8 +35,11 @@ struct Arguments {
     trace: bool,
     count: u64,
     from: u64,
+    /// All cores are used unless it is said how many.
+    threads: Option<usize>,
     /// Whether the first failure ends it.
     first: bool,
+    planted: bool,
 }
 
 impl Arguments {
@@ -51,10 +54,14 @@ impl Arguments {
                 "--seed" => arguments.seed = Some(number()?),
                 "--seeds" => arguments.count = number()?,
                 "--from" => arguments.from = number()?,
+                "--threads" => arguments.threads = Some(usize::try_from(number()?).unwrap_or(1)),
                 "--first" => arguments.first = true,
                 "--trace" => arguments.trace = true,
                 #[cfg(feature = "mutations")]
-                "--mutation" => plant(&words.next().unwrap_or_default())?,
+                "--mutation" => {
+                    plant(&words.next().unwrap_or_default())?;
+                    arguments.planted = true;
+                }
                 _ => return Err(format!("{word}: not an option")),
             }
         }
@@ -88,26 +95,24 @@ impl Arguments {
     fn run_many(&self) -> ExitCode {
         let begun = Instant::now();
         let mut reached = Reached::default();
-        let mut failed = 0;
-        let mut fewest = u64::MAX;
-        for seed in self.from..self.from + self.count {
-            let outcome = run(seed, None);
+        let (mut run, mut failed, mut fewest) = (0, 0, u64::MAX);
+        let each = |outcome: Outcome| {
+            run += 1;
             reached.merge(&outcome.reached);
             fewest = fewest.min(outcome.reached.count("operations"));
-            if let Some(failure) = outcome.failure {
-                failed += 1;
-                println!(
-                    "seed {seed} FAILED {failure}\n  cargo run -p stator-sim -- --seed {seed} --trace"
-                );
-                if self.first {
-                    break;
-                }
-            }
-        }
+            let Some(failure) = outcome.failure else { return true };
+            failed += 1;
+            let seed = outcome.seed;
+            println!("seed {seed} FAILED {failure}");
+            println!("  cargo run -p stator-sim -- --seed {seed} --trace");
+            !self.first
+        };
+        // A bug is planted in one thread only.
+        let threads = if self.planted { 1 } else { self.threads.unwrap_or_else(all_cores) };
+        run_many(self.from..self.from.saturating_add(self.count), threads, each);
         println!("{reached}");
         println!(
-            "{} seeds of {fewest} operations or more, {failed} failed, {:.1} s; never reached: {:?}",
-            self.count,
+            "{run} seeds of {fewest} operations or more, {failed} failed, {:.1} s; never reached: {:?}",
             begun.elapsed().as_secs_f64(),
             reached.missing()
         );

@@ -1,6 +1,6 @@
 //! A simulated node: what outlives a crash, and the process that does not.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,11 +14,13 @@ use stator_storage::engine::memory::MemoryEngine;
 use stator_storage::engine::{Batch, Change, Direction, Engine, EngineSize, Isolation, Reader};
 use stator_storage::engine::{KeyRange, Visitor};
 use stator_storage::key::EngineKey;
-use stator_storage::log::{Files, LogCore, LogEntry, Write, read_entries};
+use stator_storage::log::{Files, LogCore, LogEntry, Record, Write, read_entries};
 use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::generation::Noted;
 use stator_storage::partition::{DataGeneration, PartitionApplier, PartitionSpec, SnapshotWriter};
 
+use crate::catalog::carry::OrderOf;
+use crate::catalog::replicas::Removed;
 use crate::evaluator::SimEvaluator;
 use crate::invariants::durable_log::Shadow;
 use crate::time::{NodeClock, Ns};
@@ -31,6 +33,8 @@ pub(crate) enum Token {
     Write(u64),
     /// A read that waits for a quorum.
     Read(u64),
+    /// A task's attempt at a request.
+    Task(u64),
 }
 
 /// What happens to a simulated host.
@@ -89,6 +93,14 @@ pub(crate) struct Process {
     pub(crate) installing: Option<Installing>,
     /// Whether the engine was opened again, and what it lost is still to be applied.
     pub(crate) restoring: bool,
+    /// Replicas that were removed from here.
+    pub(crate) removed: Removed,
+    /// Of these, those that the log has synced a tombstone of.
+    pub(crate) tombstones: BTreeSet<GroupId>,
+    /// Removals that wait for that.
+    pub(crate) removing: Vec<(GroupId, OrderOf)>,
+    /// Whether a replica is being made.
+    pub(crate) is_making: bool,
     pub(crate) readings: BTreeMap<u64, Reading>,
     pub(crate) sending: BTreeMap<GroupId, Sending>,
 }
@@ -108,6 +120,10 @@ pub(crate) struct Replica {
 pub(crate) enum Work {
     Apply(ApplyJob),
     Install(InstallJob),
+    /// A replica is removed for good, on this order.
+    Remove(GroupId, OrderOf),
+    /// What is left of a removed replica is deleted.
+    Delete(Box<PartitionSpec>),
 }
 
 /// A snapshot that is being installed.
@@ -151,6 +167,8 @@ pub(crate) struct LogDriver {
     pub(crate) access: Arc<LogAccess>,
     /// The write under way, and how many of its operations are done.
     pub(crate) write: Option<(Write, usize)>,
+    /// Turns whose records the log has no room for.
+    pub(crate) stalled: VecDeque<(u64, Vec<Record>)>,
     /// Turns whose batches wait, with the numbers of their writes.
     pub(crate) waiting: VecDeque<(u64, u64)>,
 }

@@ -108,7 +108,11 @@ impl World {
                 Ok(found) => reading.found = Some(found),
                 Err(error) => return self.fail(format!("node {node} cannot read: {error:?}")),
             }
-            let delay = self.read_delay();
+            // Who has read an engine that is being restored looks again when it is whole, if nothing holds it back.
+            let delay = match process.restoring {
+                true => self.rng.between(20 * MS, 200 * MS),
+                false => self.read_delay(),
+            };
             return self.after(delay, node, Step::Read(id));
         }
         let Some(noted) = reading.noted else { return };

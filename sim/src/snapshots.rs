@@ -285,6 +285,13 @@ fn kept(disk: &CrashDisk, group: GroupId) -> Vec<(String, SnapshotHeader)> {
     with_header.collect()
 }
 
+/// A group is no more: neither are its snapshots.
+pub(crate) fn forget_all(disk: &CrashDisk, group: GroupId) {
+    for (name, _) in kept(disk, group) {
+        let _ = disk.remove(&name);
+    }
+}
+
 /// The newest snapshot of a group that is kept.
 fn latest(disk: &CrashDisk, group: GroupId) -> Option<(SnapshotHeader, Vec<Bytes>)> {
     let (_, header) = kept(disk, group).into_iter().max_by_key(|(_, header)| header.mark.index)?;

@@ -1,8 +1,6 @@
 //! A host's mailbox, its turns, and what becomes of their effects: the same as in a real node, in the same order.
 
-use stator_consensus::{Answer, Class, Effects, Event, GroupId, PeerMessage, Refusal};
-use stator_storage::log::Record;
-use stator_storage::mutation::{Mutation, planted};
+use stator_consensus::{Answer, Class, Effects, Event, PeerMessage, Refusal};
 use stator_storage::partition::PartitionOutcome;
 
 use crate::callers::Reply;
@@ -78,13 +76,12 @@ impl World {
                 self.send(node, to, message);
             }
         }
-        if !effects.log.is_empty() {
-            self.write_log(node, effects.turn, &effects.log);
+        if let Some(process) = &mut self.nodes[node].process
+            && !effects.log.is_empty()
+        {
+            process.log.stalled.push_back((effects.turn, effects.log));
         }
-        if self.nodes[node].process.is_none() {
-            // The log refused, and the node has stopped.
-            return;
-        }
+        self.write_log(node);
         for job in effects.install {
             self.give_work(node, Work::Install(job));
         }
@@ -99,6 +96,9 @@ impl World {
             if let Some(at) = self.network.pass(self.now, node, to).first {
                 self.queue.push(at, Action::Ping { from: node, to });
             }
+        }
+        for group in effects.removed {
+            self.removal_synced(node, group);
         }
         for (group, to) in effects.snapshots_wanted {
             self.begin_snapshot(node, group, to);
@@ -158,58 +158,30 @@ impl World {
         }
     }
 
-    fn write_log(&mut self, node: usize, turn: u64, records: &[Record]) {
-        let state = &mut self.nodes[node];
-        let Some(process) = &mut state.process else { return };
-        let access = process.log.access.clone();
-        let mut core = access.core();
-        let mut holds = Ok(());
-        for (at, record) in records.iter().enumerate() {
-            if let Record::Entry { group, entry } = record {
-                let before = term_before(&records[..at], *group, entry.index)
-                    .or_else(|| core.term(*group, entry.index - 1));
-                holds = holds.and(self.invariants.logs.written(*group, before, entry));
-            }
-        }
-        match core.stage(records) {
-            Ok(()) => {
-                let write = core.staging();
-                state.shadow.stage(write, records);
-                process.log.waiting.push_back((write, turn));
-                drop(core);
-                self.check(holds);
-                if planted(Mutation::PersistedBeforeSync) {
-                    self.tell(node, Event::Persisted { turn });
-                }
-                self.pump_log(node);
-            }
-            Err(error) => {
-                // A node whose log refuses a turn stops: there is no way to take the turn back.
-                drop(core);
-                self.trace.note(self.now, format_args!("{node} log refused: {error}"));
-                self.reached.one("turns refused by the log");
-                self.crash(node, CrashKind::Kill, SECOND);
-            }
-        }
-    }
-
     fn answered(&mut self, node: usize, token: Token, answer: Answer<PartitionOutcome>) {
         match (token, answer) {
             (Token::Write(attempt), Answer::Outcome(outcome)) => {
                 let holds = self.callers.judge_outcome(&self.invariants, attempt, &outcome);
-                self.check(holds);
+                self.check("acknowledged", holds);
                 self.reply(attempt, Reply::Outcome(outcome));
             }
             (Token::Write(attempt), Answer::Refused(refusal)) => {
                 if refusal != Refusal::Uncertain {
                     let holds = self.callers.judge_refusal(&self.invariants, attempt);
-                    self.check(holds);
+                    self.check("acknowledged", holds);
                 }
                 self.reply(attempt, Reply::Refused(refusal));
             }
             (Token::Read(reading), Answer::MayRead) => self.may_read(node, reading),
             (Token::Read(reading), Answer::Refused(refusal)) => {
                 self.read_refused(node, reading, refusal);
+            }
+            (Token::Task(attempt), Answer::Outcome(outcome)) => {
+                self.task_answered(node, attempt, outcome);
+            }
+            (Token::Task(attempt), Answer::MayRead) => self.task_may_read(node, attempt),
+            (Token::Task(attempt), Answer::Refused(refusal)) => {
+                self.task_refused(attempt, &refusal);
             }
             (Token::Write(_), Answer::MayRead) | (Token::Read(_), Answer::Outcome(_)) => {
                 self.fail(format!("node {node} answers what was not asked"));
@@ -243,17 +215,4 @@ impl World {
     pub(crate) fn note_bytes(&mut self, node: usize, what: &str, bytes: &bytes::Bytes) {
         self.trace.note(self.now, format_args!("{node} {what} {:x}", short(bytes)));
     }
-}
-
-/// The term of the entry before this index, if the records before it in a batch tell.
-fn term_before(records: &[Record], group: GroupId, index: u64) -> Option<u64> {
-    records.iter().rev().find_map(|record| match record {
-        Record::Entry { group: of, entry } if *of == group && entry.index + 1 == index => {
-            Some(entry.term)
-        }
-        Record::Reset { group: of, mark } if *of == group && mark.index + 1 == index => {
-            Some(mark.term)
-        }
-        _ => None,
-    })
 }

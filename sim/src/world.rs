@@ -1,24 +1,28 @@
 //! The world of a run: everything there is, and the loop that lets one thing happen after another.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use stator_consensus::{GroupId, PeerMessage};
 use stator_storage::disk::CrashDisk;
 use stator_storage::engine::memory::MemoryEngine;
+use stator_storage::partition::PartitionSpec;
 
 use crate::callers::{Callers, Reply};
+use crate::catalog::carry::{Errand, OrderOf, Tasks};
+use crate::catalog::orders::Done;
 use crate::evaluator::Heard;
 use crate::faults::Fault;
 use crate::invariants::durable_log::Shadow;
-use crate::invariants::{Holds, Invariants, committed, leases, replicas};
-use crate::items::{NODES, groups};
+use crate::invariants::{Holds, Invariants, Violation, committed, leases, replicas};
+use crate::items::{NODES, founded};
 use crate::network::Network;
 use crate::node::{Node, SnapshotParcel};
 use crate::plan::{LIVENESS_NS, OPERATIONS_MIN, Plan, SAFETY_NS, SETTLE_NS};
 use crate::reached::Reached;
 use crate::rng::Rng;
-use crate::time::{NodeClock, Ns, Queue, SECOND};
+use crate::time::{MS, NodeClock, Ns, Queue, SECOND};
 use crate::trace::Trace;
 
 /// Something that happens.
@@ -44,6 +48,14 @@ pub(crate) enum Action {
     Again { call: u64 },
     /// A caller has waited too long.
     Impatience { caller: usize, call: u64 },
+    /// Something came of a task's order.
+    OrderDone { of: OrderOf, done: Box<Done> },
+    /// A task wants something done at a node, in this life of it.
+    Errand { node: usize, life: u64, of: OrderOf, errand: Errand },
+    /// A task's request arrives.
+    Asked { node: usize, attempt: u64 },
+    /// A task's request is sent again.
+    AskAgain { attempt: u64 },
     /// A fault begins.
     Fault(Fault),
     /// A fault ends.
@@ -69,6 +81,10 @@ pub(crate) enum Step {
     Read(u64),
     /// A snapshot for a follower is read on.
     Cut(GroupId),
+    /// The node looks at the catalog.
+    Catalog,
+    /// A replica is in the engine.
+    Made(OrderOf, Box<PartitionSpec>, bool),
 }
 
 /// How far a run is.
@@ -88,11 +104,14 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) nodes: Vec<Node>,
     pub(crate) callers: Callers,
+    pub(crate) tasks: Tasks,
+    /// All groups that there are or were.
+    pub(crate) groups: BTreeSet<GroupId>,
     pub(crate) invariants: Invariants,
     pub(crate) heard: Arc<Heard>,
     pub(crate) reached: Reached,
     pub(crate) trace: Trace,
-    pub(crate) failure: Option<String>,
+    pub(crate) failure: Option<Violation>,
 }
 
 impl World {
@@ -105,6 +124,8 @@ impl World {
             queue: Queue::new(),
             network: Network::new(rng.fork()),
             callers: Callers::new(rng.fork(), &plan),
+            tasks: Tasks::default(),
+            groups: founded().collect(),
             rng,
             plan,
             phase: Phase::Safety,
@@ -128,6 +149,7 @@ impl World {
         for caller in 0..self.plan.callers {
             self.queue.push(SECOND + caller as Ns, Action::Caller { caller });
         }
+        self.begin_stories();
         self.run_until(SAFETY_NS);
         while self.callers.finished() < OPERATIONS_MIN
             && self.now < 2 * SAFETY_NS
@@ -139,16 +161,23 @@ impl World {
         self.make_whole();
         self.callers.begin_last_reads();
         let bound = self.now + LIVENESS_NS;
-        while self.now < bound && !self.callers.is_done() && self.failure.is_none() {
+        let is_done = |world: &Self| world.callers.is_done() && world.tasks.are_over();
+        while self.now < bound && !is_done(self) && self.failure.is_none() {
             self.run_until(self.now + SECOND);
         }
-        if !self.callers.is_done() {
+        if !is_done(self) {
             let open = self.callers.open_calls();
-            self.fail(format!(
-                "{LIVENESS_NS} ns after the last fault not everything is served: {open}"
-            ));
+            self.violated(
+                "liveness",
+                format!("{LIVENESS_NS} ns after the last fault not everything is served: {open}"),
+            );
         }
         self.run_until(self.now + SETTLE_NS);
+        // The catalog is written to until every table is made or gone.
+        let bound = self.now + LIVENESS_NS;
+        while self.now < bound && !self.is_settled() && self.failure.is_none() {
+            self.run_until(self.now + SECOND);
+        }
         self.check_rest();
         self.reached.add("overlay conflicts", self.heard.conflicts.load(Relaxed));
         self.reached.add("entries taken back", self.heard.refused.load(Relaxed));
@@ -170,43 +199,56 @@ impl World {
                     return;
                 }
                 None => {
-                    self.fail("nothing happens any more".to_owned());
+                    self.violated("liveness", "nothing happens any more".to_owned());
                 }
             }
         }
     }
 
+    /// What each replica of a group has applied.
+    fn applied(&self, group: GroupId) -> Vec<u64> {
+        let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
+        let statuses = processes.filter_map(|process| process.host.status(group));
+        statuses.map(|status| status.applied).collect()
+    }
+
+    fn is_settled(&self) -> bool {
+        let is_one = |group: &GroupId| replicas::settled(*group, &self.applied(*group)).is_ok();
+        self.groups.iter().all(is_one) && self.table_holds().is_ok()
+    }
+
     /// In the end replicas are equal and histories make sense.
     fn check_rest(&mut self) {
-        for group in groups() {
-            let applied: Vec<u64> = self
-                .nodes
-                .iter()
-                .filter_map(|node| node.process.as_ref()?.host.status(group))
-                .map(|status| status.applied)
-                .collect();
-            self.check(replicas::settled(group, &applied));
+        for group in self.groups.clone() {
+            self.check("liveness", replicas::settled(group, &self.applied(group)));
             for node in 0..NODES {
                 self.compare_replica(node, group);
             }
         }
+        let holds = self.table_holds();
+        self.check("tables", holds);
         if self.failure.is_none() {
             let holds = self.callers.check_histories();
-            self.check(holds);
+            self.check("histories", holds);
         }
     }
 
     /// An invariant that does not hold ends the run.
-    pub(crate) fn check(&mut self, holds: Holds) {
+    pub(crate) fn check(&mut self, invariant: &'static str, holds: Holds) {
         if let Err(what) = holds {
-            self.fail(what);
+            self.violated(invariant, what);
         }
     }
 
+    /// Something stops, or does not start, that none of the faults of a run may stop.
     pub(crate) fn fail(&mut self, what: String) {
+        self.violated("no_fault", what);
+    }
+
+    pub(crate) fn violated(&mut self, invariant: &'static str, what: String) {
         if self.failure.is_none() {
             self.trace.note(self.now, format_args!("FAILURE {what}"));
-            self.failure = Some(what);
+            self.failure = Some(Violation { invariant, at_ms: self.now / MS, what });
         }
     }
 
@@ -238,6 +280,10 @@ impl World {
             Action::Caller { caller } => self.caller_acts(caller),
             Action::Again { call } => self.again(call),
             Action::Impatience { caller, call } => self.caller_gives_up(caller, call),
+            Action::OrderDone { of, done } => self.order_done(of, *done),
+            Action::Errand { node, of, errand, .. } => self.errand_arrives(node, of, errand),
+            Action::Asked { node, attempt } => self.asked_arrives(node, attempt),
+            Action::AskAgain { attempt } => self.ask_again(attempt),
             Action::Fault(fault) => self.strike(fault),
             Action::Mend(fault) => self.mend(&fault),
             Action::Restart { node, life } => self.restart(node, life),
@@ -253,7 +299,12 @@ impl World {
             Action::Message { to, .. } | Action::Ping { to, .. } | Action::Snapshot { to, .. } => {
                 (*to, None)
             }
-            Action::Request { node, .. } => (*node, None),
+            Action::Request { node, .. } | Action::Asked { node, .. } => (*node, None),
+            Action::Errand { node, life, .. } => (*node, Some(*life)),
+            Action::OrderDone { of, .. } => match of.home {
+                Some((node, life)) => (node, Some(life)),
+                None => return Some(action),
+            },
             _ => return Some(action),
         };
         let node = &mut self.nodes[at];
@@ -277,6 +328,8 @@ impl World {
             Step::FlushEnd(applied) => self.flush_ends(node, &applied),
             Step::Read(reading) => self.read_step(node, reading),
             Step::Cut(group) => self.cut_snapshot(node, group),
+            Step::Catalog => self.look_at_catalog(node),
+            Step::Made(of, spec, fresh) => self.replica_made(node, of, &spec, fresh),
         }
     }
 
@@ -288,7 +341,7 @@ impl World {
 
     /// Leases and leaders, after something happened.
     pub(crate) fn check_leases(&mut self) {
-        for group in groups() {
+        for group in self.groups.clone() {
             let mut stands =
                 [leases::Stand { node: 0, leads: None, leased: false, term: 0 }; NODES];
             for (at, node) in self.nodes.iter().enumerate() {
@@ -307,10 +360,10 @@ impl World {
                 if let Some(term) = stand.leads {
                     let life = self.nodes[stand.node].life;
                     let holds = self.invariants.leaders.leads(group, term, stand.node, life);
-                    self.check(holds);
+                    self.check("leaders", holds);
                 }
             }
-            self.check(leases::exclusive(group, &stands));
+            self.check("leases", leases::exclusive(group, &stands));
         }
     }
 
@@ -319,7 +372,7 @@ impl World {
         if self.nodes.iter().any(|node| node.process.is_none()) {
             return;
         }
-        for group in groups() {
+        for group in founded() {
             let Some((index, term)) = self.invariants.committed.last(group) else { continue };
             let holders: Vec<bool> = self
                 .nodes
@@ -332,7 +385,7 @@ impl World {
                 })
                 .collect();
             let holds = committed::Committed::held(&self.invariants.committed, group, &holders);
-            self.check(holds);
+            self.check("committed", holds);
         }
     }
 }

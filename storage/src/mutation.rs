@@ -1,7 +1,12 @@
 //! Bugs that can be planted, one at a time, to see that the simulator finds them.
 //!
-//! Each breaks one of the rules that the design rests on. Without the feature `mutations`, which no release build has,
-//! [`planted`] is a constant `false`, and nothing of a bug is left in the code.
+//! Each breaks one of the rules that the design rests on. Without the feature `mutations`, which no other feature brings and which
+//! does not compile without debug assertions, [`planted`] is a constant `false`, and nothing of a bug is left in the code.
+
+#[cfg(all(feature = "mutations", not(debug_assertions)))]
+compile_error!(
+    "the feature `mutations` plants bugs: a build without debug assertions must not have it"
+);
 
 /// A bug that can be planted, by the rule that it breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +49,42 @@ pub enum Mutation {
     SnapshotServedEarly,
     /// R18: an installation that a crash has cut off is taken for a finished one.
     InstallNotRedone,
+    /// R2: a restart forgets the promise.
+    PromiseLostByRestart,
+    /// R4: an outcome that changed nothing is answered without a lease and without asking.
+    OutcomeWithoutLease,
+    /// R5: a lease counts from the answer, not from the asking.
+    LeaseFromTheAnswer,
+    /// R5: data that is replaced under a reader keeps its generation.
+    GenerationKept,
+    /// R6: a ready with nothing to write does not wait for those before it.
+    ReadyOvertakes,
+    /// A new leader evaluates before it has applied its own term's first entry.
+    LeadsEarly,
+    /// R7: the images of a refused entry stay in the overlay.
+    RefusedImageStays,
+    /// What was proposed by a leader that is deposed is answered as surely not done.
+    UncertainAsFailed,
+    /// A write is answered when it is proposed.
+    AnswerAtOnce,
+    /// R8: a replica that was removed is made again.
+    RemovedMadeAgain,
+    /// R8: the data of a removed replica are deleted before the log has synced that it is.
+    DeletedBeforeTombstone,
+    /// R9: raft-rs is not told that a snapshot was lost.
+    SnapshotLossUnreported,
+    /// R12: in a batch, hard states are written before the entries.
+    HardStateFirst,
+    /// R13: the checksums of a segment used again are those of its former life.
+    RecycledRecords,
+    /// R13: new files count before their directory is synced.
+    DirectoryNotSynced,
+    /// R16: what is applied is said to be durable without a flush of the engine.
+    DurableUnflushed,
+    /// R18: a snapshot is installed before the log says so.
+    InstallBeforeReset,
+    /// R21: stamps are what the wall clock says.
+    StampOfTheClock,
 }
 
 impl Mutation {
@@ -68,6 +109,24 @@ impl Mutation {
         Self::AppliedApart,
         Self::SnapshotServedEarly,
         Self::InstallNotRedone,
+        Self::PromiseLostByRestart,
+        Self::OutcomeWithoutLease,
+        Self::LeaseFromTheAnswer,
+        Self::GenerationKept,
+        Self::ReadyOvertakes,
+        Self::LeadsEarly,
+        Self::RefusedImageStays,
+        Self::UncertainAsFailed,
+        Self::AnswerAtOnce,
+        Self::RemovedMadeAgain,
+        Self::DeletedBeforeTombstone,
+        Self::SnapshotLossUnreported,
+        Self::HardStateFirst,
+        Self::RecycledRecords,
+        Self::DirectoryNotSynced,
+        Self::DurableUnflushed,
+        Self::InstallBeforeReset,
+        Self::StampOfTheClock,
     ];
 }
 

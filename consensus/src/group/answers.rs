@@ -68,7 +68,7 @@ impl<E: Evaluator, T> Group<E, T> {
         deadline_ns: u64,
     ) {
         let waiter = Waiter::Outcome { token, outcome, rests_on, deadline_ns };
-        if self.lease.holds(cx.now_ns) {
+        if self.lease.holds(cx.now_ns) || planted(Mutation::OutcomeWithoutLease) {
             self.reads.admit(rests_on, waiter);
         } else {
             self.reads.wait(waiter);
@@ -114,7 +114,8 @@ impl<E: Evaluator, T> Group<E, T> {
     /// Answers those whose entries are applied, and those whose reads are confirmed and applied.
     pub(super) fn answer_applied(&mut self, cx: &mut Context<'_, E, T>) {
         let applied = self.feed.applied();
-        while let Some(waiters) = self.pending.next_applied(applied) {
+        let answered = if planted(Mutation::AnswerAtOnce) { u64::MAX } else { applied };
+        while let Some(waiters) = self.pending.next_applied(answered) {
             for (token, outcome) in waiters {
                 cx.effects.answer(token, Answer::Outcome(outcome));
             }
@@ -131,7 +132,8 @@ impl<E: Evaluator, T> Group<E, T> {
                 // It renews only if this replica has led that term without a break: a break abandons the waiters (R5).
                 Waiter::Renewal { term, asked_ns } => {
                     self.renewals -= 1;
-                    self.lease.grant(term, asked_ns);
+                    let is_late = planted(Mutation::LeaseFromTheAnswer);
+                    self.lease.grant(term, if is_late { cx.now_ns } else { asked_ns });
                     cx.effects.leases += 1;
                 }
             }
@@ -175,7 +177,8 @@ impl<E: Evaluator, T> Group<E, T> {
     /// Everybody who waits is answered: this replica leads no more, or stops. What was proposed may yet be applied.
     pub(super) fn refuse_all(&mut self, effects: &mut Effects<E, T>, refusal: &Refusal) {
         for (token, _) in self.pending.abandon() {
-            effects.refuse(token, Refusal::Uncertain);
+            let is_failed = planted(Mutation::UncertainAsFailed);
+            effects.refuse(token, if is_failed { refusal.clone() } else { Refusal::Uncertain });
         }
         if let Some(token) = self.evaluating.take() {
             effects.refuse(token, refusal.clone());

@@ -111,7 +111,7 @@ impl<E: Evaluator, T> Group<E, T> {
     /// A leader evaluates once it has applied its own term's first entry: it knows then what all before it left.
     fn take_up(&mut self) -> Result<(), Fault> {
         let Some(leading) = self.leading.filter(|leading| !leading.ready) else { return Ok(()) };
-        if !self.node.raft.apply_to_current_term() {
+        if !self.node.raft.apply_to_current_term() && !planted(Mutation::LeadsEarly) {
             return Ok(());
         }
         let Some(ticket) = self.lease.view().begin_unleased() else { return Ok(()) };
@@ -235,7 +235,9 @@ impl<E: Evaluator, T> Group<E, T> {
 
     /// An entry is not proposed after all: certainly not done, for nothing of it is in anybody's log (R7).
     fn take_back(&mut self, cx: &mut Context<'_, E, T>, index: u64) {
-        self.evaluator.refused(index);
+        if !planted(Mutation::RefusedImageStays) {
+            self.evaluator.refused(index);
+        }
         if let Some(token) = self.evaluating.take() {
             cx.effects.refuse(token, Refusal::Throttled);
         }

@@ -15,6 +15,7 @@ use raft::SnapshotStatus;
 use raft::eraftpb::Snapshot;
 use stator_storage::log::{Mark, Record};
 use stator_storage::machine::Evaluator;
+use stator_storage::mutation::{Mutation, planted};
 
 use super::{Context, Group};
 use crate::config::Config;
@@ -114,7 +115,9 @@ impl<E: Evaluator, T> Group<E, T> {
     /// How the sending of a snapshot ended (R9).
     pub(crate) fn snapshot_sent(&mut self, to: ReplicaId, arrived: bool) {
         let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
-        self.node.report_snapshot(to.0, status);
+        if arrived || !planted(Mutation::SnapshotLossUnreported) {
+            self.node.report_snapshot(to.0, status);
+        }
         if self.outgoing.is_some_and(|outgoing| outgoing.to == to) {
             self.outgoing = None;
             self.node.mut_store().offer(None);
@@ -125,7 +128,9 @@ impl<E: Evaluator, T> Group<E, T> {
     pub(super) fn end_snapshot(&mut self, cx: &mut Context<'_, E, T>) {
         if let Some(outgoing) = self.outgoing.take() {
             self.node.mut_store().offer(None);
-            self.node.report_snapshot(outgoing.to.0, SnapshotStatus::Failure);
+            if !planted(Mutation::SnapshotLossUnreported) {
+                self.node.report_snapshot(outgoing.to.0, SnapshotStatus::Failure);
+            }
             cx.effects.snapshots_over.push(self.spec.group);
         }
     }

@@ -123,7 +123,7 @@ impl<E: Evaluator, T> Group<E, T> {
         let (node, committed) = start::raft_node(cx.config, &spec, recovered, reader)?;
         let is_alone = spec.members.len() == 1;
         let timeout_ns = nanos(cx.config.election_timeout());
-        let promise = if fresh || is_alone {
+        let promise = if fresh || is_alone || planted(Mutation::PromiseLostByRestart) {
             Promise::none(timeout_ns)
         } else {
             Promise::new(cx.now_ns, timeout_ns)

@@ -68,6 +68,9 @@ impl<E: Evaluator, T> Group<E, T> {
         let mut is_written = false;
         if !ready.snapshot().is_empty() {
             leaves.install = Some(self.accept_snapshot(cx, ready.snapshot()));
+            if planted(Mutation::InstallBeforeReset) {
+                cx.effects.install.extend(leaves.install.take());
+            }
             is_written = true;
         }
         let entries = ready.take_entries();
@@ -95,7 +98,8 @@ impl<E: Evaluator, T> Group<E, T> {
         } else {
             self.send(cx, at_once);
         }
-        match if is_written { Some(cx.turn) } else { self.outbox.last_turn() } {
+        let before = self.outbox.last_turn().filter(|_| !planted(Mutation::ReadyOvertakes));
+        match if is_written { Some(cx.turn) } else { before } {
             Some(turn) => self.outbox.hold(Held { number, turn, last_index, votes, leaves }),
             None => {
                 self.node.on_persist_ready(number);

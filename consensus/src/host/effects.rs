@@ -75,6 +75,9 @@ pub struct Effects<E: Evaluator, T> {
     pub snapshots_over: Vec<GroupId>,
     /// Replicas that stopped on a fault, with the reason.
     pub faults: Vec<(GroupId, String)>,
+    /// Groups whose removal the log has synced: a crash does not bring them back, and their data may be deleted (R8). Before that
+    /// it must not be, for a log that knows a replica which the engine has lost cannot be told from lost data.
+    pub removed: Vec<GroupId>,
     /// Groups whose leader is another than before.
     pub leader_changes: Vec<LeaderChange>,
     /// Elections won in this turn.
@@ -122,6 +125,7 @@ impl<E: Evaluator, T> Effects<E, T> {
             snapshots_wanted: Vec::new(),
             snapshots_over: Vec::new(),
             faults: Vec::new(),
+            removed: Vec::new(),
             leader_changes: Vec::new(),
             elections: 0,
             leases: 0,

@@ -35,8 +35,8 @@ pub struct Host<E: Evaluator, T> {
     claim: fn(&T) -> bool,
     groups: BTreeMap<GroupId, Group<E, T>>,
     awake: BTreeSet<GroupId>,
-    /// Groups removed for good since this host began.
-    removed: BTreeSet<GroupId>,
+    /// Groups removed for good since this host began, with the turn that says so, until the log has synced that.
+    removed: BTreeMap<GroupId, Option<u64>>,
     peers: Peers,
     /// The groups with records in a turn that the log has not synced yet.
     unsynced: VecDeque<(u64, Vec<GroupId>)>,
@@ -91,7 +91,7 @@ impl<E: Evaluator, T> Host<E, T> {
             claim: |_| true,
             groups: BTreeMap::new(),
             awake: BTreeSet::new(),
-            removed: BTreeSet::new(),
+            removed: BTreeMap::new(),
             peers: Peers::default(),
             unsynced: VecDeque::new(),
             footprint: Footprint::default(),
@@ -241,7 +241,7 @@ impl<E: Evaluator, T> Host<E, T> {
         if self.groups.contains_key(&id) {
             return;
         }
-        if self.removed.contains(&id) {
+        if self.removed.contains_key(&id) {
             effects.faults.push((id, "the replica was removed from this node for good".to_owned()));
             return;
         }
@@ -285,17 +285,32 @@ impl<E: Evaluator, T> Host<E, T> {
 
     fn remove(&mut self, effects: &mut Effects<E, T>, id: GroupId) {
         self.stop(effects, id, "the replica was removed from this node");
-        if self.removed.insert(id) {
-            effects.log.push(Record::Tombstone { group: id });
+        match self.removed.get(&id) {
+            None => {
+                self.removed.insert(id, Some(self.turn));
+                effects.log.push(Record::Tombstone { group: id });
+            }
+            // Whoever asks again may have missed the word of it.
+            Some(None) => effects.removed.push(id),
+            Some(Some(_)) => {}
         }
     }
 
     fn persisted(&mut self, turn: &mut Turn, effects: &mut Effects<E, T>, synced: u64) {
         while self.unsynced.front().is_some_and(|(written, _)| *written <= synced) {
-            let Some((_, groups)) = self.unsynced.pop_front() else { break };
+            let Some((written, groups)) = self.unsynced.pop_front() else { break };
             for id in groups {
                 self.of_group(turn, effects, id, |group, cx| group.persisted(cx, synced));
+                self.note_removed(effects, id, written);
             }
+        }
+    }
+
+    /// The log has synced records of this group in a turn: if that was its tombstone, it is gone for good.
+    fn note_removed(&mut self, effects: &mut Effects<E, T>, id: GroupId, written: u64) {
+        if let Some(turn) = self.removed.get_mut(&id).filter(|turn| **turn == Some(written)) {
+            *turn = None;
+            effects.removed.push(id);
         }
     }
 

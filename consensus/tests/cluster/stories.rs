@@ -426,6 +426,10 @@ fn a_removed_replica_does_not_come_back() {
     world.tell(3, Event::Remove { group: GROUP });
     world.tell(3, Event::Remove { group: GROUP });
     world.run(SECOND);
+    assert_eq!(world.removed, [(3, GROUP, true)], "told once the log has it, and not before");
+    world.tell(3, Event::Remove { group: GROUP });
+    world.run(SECOND);
+    assert_eq!(world.removed, [(3, GROUP, true); 2], "who asks again is told again");
     assert!(world.status(3, GROUP).is_none());
     assert!(world.nodes[&3].disk.recover(GROUP).is_none(), "the log remembers");
     let spec = world.nodes[&3].specs[&GROUP].clone();

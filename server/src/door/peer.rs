@@ -15,7 +15,7 @@ use stator_storage::partition::Member;
 use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
-use crate::catalog::controller::REPLICAS_AT_ONCE;
+use crate::catalog::look::REPLICAS_AT_ONCE;
 use crate::catalog::records::CATALOG_GROUP;
 use crate::metrics::{Outcome, RequestKind};
 use crate::node::Inner;

@@ -1,6 +1,7 @@
 //! How replicas begin and end on this node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stator_consensus::group::FIRST_MARK;
 use stator_consensus::{
@@ -12,12 +13,15 @@ use stator_storage::partition::{
     self, PartitionApplier, PartitionEvaluator, PartitionSpec, delete_some, delete_some_beside,
     initialise_all,
 };
+use tokio::sync::oneshot;
 
 use super::Inner;
 use crate::catalog::records::{PartitionRecord, TableRecord};
 use crate::replicas::Replica;
 use crate::shell::apply::ApplyEvent;
 
+/// How long a removal waits for the log. It is tried again later.
+const TOMBSTONE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keys deleted in one step when a replica's data goes.
 const DELETE_STEP: usize = 2000;
 
@@ -183,8 +187,12 @@ impl Inner {
             return Ok(());
         }
         let ended: Vec<_> = groups.iter().map(|group| self.end_replica(*group)).collect();
-        for gone in ended {
+        for (gone, tombstone) in ended {
             gone.await.map_err(|_| "the node is stopping")?;
+            // Before their data go: a log that knows a replica which the engine has lost could not be told from lost data, and would
+            // keep its entries for ever.
+            let synced = tokio::time::timeout(TOMBSTONE_TIMEOUT, tombstone).await;
+            synced.map_err(|_| "the log has no room")?.map_err(|_| "the node is stopping")?;
         }
         if let Some(snapshots) = &self.snapshots {
             groups.iter().for_each(|group| snapshots.forget(*group));
@@ -217,23 +225,24 @@ impl Inner {
         Ok(())
     }
 
-    /// Ends a replica; resolves once nothing is applied to it any more.
-    fn end_replica(&self, group: GroupId) -> tokio::sync::oneshot::Receiver<()> {
+    /// Ends a replica. The first resolves once nothing is applied to it any more, the second once the log has synced that it is removed.
+    fn end_replica(&self, group: GroupId) -> (oneshot::Receiver<()>, oneshot::Receiver<()>) {
         self.replicas.note_removed(group);
         if let Some(replica) = self.replicas.remove(group) {
             // The table is no more, though its name may be another's soon.
             self.tables.forget(&replica.spec.table_name);
         }
         let index = self.host_of(group);
+        let tombstone = self.replicas.tombstone(group);
         self.hosts[index].push(Event::Remove { group });
-        let (done, gone) = tokio::sync::oneshot::channel();
+        let (done, gone) = oneshot::channel();
         self.appliers[index].0.push(ApplyEvent::Remove {
             group,
             done: Box::new(move || {
                 let _ = done.send(());
             }),
         });
-        gone
+        (gone, tombstone)
     }
 
     /// Deletes what is left of a replica's data, at a pace that leaves room for others.
@@ -247,11 +256,11 @@ impl Inner {
                     delete_some(engine.as_ref(), &step, DELETE_STEP)
                 });
                 match deleted.await {
-                    Ok(Ok(false)) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                    Ok(Ok(false)) => tokio::time::sleep(Duration::from_millis(10)).await,
                     Ok(Ok(true)) | Err(_) => return,
                     Ok(Err(error)) => {
                         tracing::error!(group = spec.group.0, %error, "a removed replica's data could not be deleted");
-                        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                        tokio::time::sleep(Duration::from_secs(1)).await;
                     }
                 }
             }

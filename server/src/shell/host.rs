@@ -191,6 +191,9 @@ impl HostShell {
         for (group, to) in effects.snapshots_wanted {
             self.outbound.snapshot_wanted(group, to);
         }
+        for group in effects.removed {
+            self.replicas.note_tombstone(group);
+        }
         for (group, reason) in effects.faults {
             self.replicas.failed(group, reason);
         }

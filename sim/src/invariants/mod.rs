@@ -1,5 +1,7 @@
 //! What must hold at every moment of a run, one file each. A violation is a text that says what does not hold.
 
+use std::fmt;
+
 pub(crate) mod acknowledged;
 pub(crate) mod committed;
 pub(crate) mod counters;
@@ -9,6 +11,25 @@ pub(crate) mod leases;
 pub(crate) mod logs;
 pub(crate) mod replicas;
 pub(crate) mod stamps;
+pub(crate) mod tables;
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The file that it is in, or `histories` (no order of the calls explains their answers), `liveness` (after the last fault not
+    /// everything comes to rest), `no_fault` (something stops that no fault of a run may stop).
+    pub invariant: &'static str,
+    /// When, in milliseconds of virtual time.
+    pub at_ms: u64,
+    /// What does not hold.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {} ms, {}: {}", self.at_ms, self.invariant, self.what)
+    }
+}
 
 /// Whether an invariant holds, or what does not.
 pub(crate) type Holds = Result<(), String>;
@@ -22,4 +43,5 @@ pub(crate) struct Invariants {
     pub(crate) replicas: replicas::Replicas,
     pub(crate) acknowledged: acknowledged::Acknowledged,
     pub(crate) stamps: stamps::Stamps,
+    pub(crate) tables: tables::Tables,
 }

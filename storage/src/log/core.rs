@@ -25,6 +25,7 @@ use crate::log::index::{Index, Located, Place};
 use crate::log::read::Source;
 use crate::log::{LogOptions, LogStats, Mark, Position, Record};
 use crate::machine::GroupId;
+use crate::mutation::{Mutation, planted};
 
 mod flush;
 mod room;
@@ -160,7 +161,9 @@ impl LogCore {
     }
 
     fn place_batch(&mut self, batch: &[Record]) -> Result<()> {
-        let last = |record: &&Record| matches!(record, Record::HardState { .. });
+        let last = |record: &&Record| {
+            matches!(record, Record::HardState { .. }) != planted(Mutation::HardStateFirst)
+        };
         let ordered = || {
             let first = batch.iter().filter(move |record| !last(record));
             first.chain(batch.iter().filter(last))

@@ -6,6 +6,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::mutation::{Mutation, planted};
+
 /// Counts how often a replica's range was closed and opened. Shared by the replica's applier and its readers.
 #[derive(Debug, Default)]
 pub struct DataGeneration {
@@ -28,7 +30,7 @@ impl DataGeneration {
     /// Whether the range was open all the time since `noted`, so that what was read in between counts.
     #[must_use]
     pub fn holds(&self, noted: Noted) -> bool {
-        self.changes.load(Ordering::SeqCst) == noted.0
+        self.changes.load(Ordering::SeqCst) == noted.0 || planted(Mutation::GenerationKept)
     }
 
     /// Closes the range: what is being read from it does not count any more. Only the range's applier calls this.

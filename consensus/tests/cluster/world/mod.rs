@@ -57,6 +57,8 @@ pub(crate) struct World {
     reading: BTreeMap<Token, u8>,
     pub(crate) counts: Counts,
     pub(crate) faults: Vec<(u64, GroupId, String)>,
+    /// Removals that hosts have said to be synced, and whether the disk had them by then.
+    pub(crate) removed: Vec<(u64, GroupId, bool)>,
     /// The leader of each term, as the nodes told.
     leaders: BTreeMap<(GroupId, u64), u64>,
     trace: DefaultHasher,
@@ -91,6 +93,7 @@ impl World {
             reading: BTreeMap::new(),
             counts: Counts::default(),
             faults: Vec::new(),
+            removed: Vec::new(),
             leaders: BTreeMap::new(),
             trace: DefaultHasher::new(),
             filter: None,
@@ -279,6 +282,10 @@ impl World {
                 continue;
             }
             self.at(20 * MS, Action::Prepare { node: id, life, group });
+        }
+        for group in effects.removed {
+            let is_synced = self.nodes[&id].disk.recover(group).is_none();
+            self.removed.push((id, group, is_synced));
         }
         for (group, reason) in effects.faults {
             self.faults.push((id, group, reason));
