@@ -23,6 +23,9 @@ async fn a_write_that_was_never_begun_with_is_said_not_to_be_done() {
         ]);
         let item = EncodedItem::encode(&item);
         let put = PutItem { table_name: "music".into(), item, ..PutItem::default() };
+        // One that has no time at all is had by nobody.
+        let now = node.call(put.clone().into(), "test".into(), Some(Duration::ZERO)).await;
+        assert_eq!(now.expect_err("too late").applied(), Applied::No);
         // Some are over before the host sees them, some while they are written, some are done.
         let time = Duration::from_micros(1 + 3 * n);
         match node.call(put.into(), "test".into(), Some(time)).await {

@@ -14,8 +14,11 @@ use stator_server::config::NodeConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::cluster::{Cluster, PATIENCE, get, put};
+use crate::cluster::{Cluster, get, put};
 use crate::peers::Sender;
+
+/// What a call may take here: less than until its connection is found to be dead, which is after 10 s.
+const TIME: Duration = Duration::from_secs(9);
 
 /// Stands before a node, and passes on what comes for it until it is told to keep it.
 struct Door {
@@ -157,7 +160,7 @@ async fn reads_find_another_leader_and_writes_say_what_they_know() {
                 others.iter().map(move |node| {
                     let (node, read) = (node.clone(), read.clone());
                     // Long enough for another one to be elected in a part of it.
-                    async move { node.call(read, "test".into(), Some(PATIENCE)).await }
+                    async move { node.call(read, "test".into(), Some(TIME)).await }
                 })
             });
             for answer in futures::future::join_all(calls).await {
@@ -175,7 +178,7 @@ async fn reads_find_another_leader_and_writes_say_what_they_know() {
             let request = PutItem { table_name: "music".into(), item, ..PutItem::default() };
             let writes = others
                 .iter()
-                .map(|node| node.call(request.clone().into(), "test".into(), Some(PATIENCE)));
+                .map(|node| node.call(request.clone().into(), "test".into(), Some(TIME)));
             for error in futures::future::join_all(writes).await.into_iter().filter_map(Result::err)
             {
                 // It was sent, and nobody knows; and it did not take all of the time to say so.
