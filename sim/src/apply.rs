@@ -142,6 +142,8 @@ impl World {
             match restored {
                 Ok(()) => replica.view.data_restored(),
                 Err(Restoring::EngineFailed) => fails_again = true,
+                // The log has let go of it already, and soon so will this thread.
+                Err(_) if process.removed.contains_key(group) => {}
                 Err(Restoring::Impossible(error)) => failure = Some((*group, error)),
             }
         }
