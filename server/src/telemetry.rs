@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use stator_model::Request;
+
 #[cfg(feature = "cli")]
 use crate::config::{ConfigError, LogFormat};
 use crate::metrics::{Outcome, RequestKind};
@@ -23,7 +25,9 @@ mod tests;
 #[cfg(feature = "cli")]
 pub fn install(format: LogFormat, filter: &str) -> Result<(), ConfigError> {
     let refused = |why: &dyn std::fmt::Display| ConfigError::new("log_filter", filter, why);
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
+    // What the engines tell of their own housekeeping is for those who ask for it by name.
+    let whole = format!("fjall=warn,lsm_tree=warn,{filter}");
+    let filter = tracing_subscriber::EnvFilter::try_new(whole).map_err(|error| {
         let allowed = "it must be error, warn, info, debug or trace, also by module, \
                        as in info,stator_consensus=debug";
         refused(&format_args!("{allowed} ({error})"))
@@ -109,12 +113,18 @@ impl SlowLog {
         Self { node, threshold, begun: Instant::now(), lines: Rate::default() }
     }
 
+    /// What a line about a request would say of it, kept while the request is served.
+    #[must_use]
+    pub fn begin(&self, request: &Request) -> Option<Box<str>> {
+        (!self.threshold.is_zero()).then(|| request.table_name().into())
+    }
+
     /// Writes a line if the request was slow, and if there were not too many such lines lately: whether it did.
     pub fn ended(
         &self,
         request_id: &str,
         kind: RequestKind,
-        table: &str,
+        table: Option<&str>,
         outcome: Outcome,
         took: Duration,
     ) -> bool {
@@ -129,7 +139,7 @@ impl SlowLog {
             request_id,
             node = self.node,
             operation = kind.name(),
-            table,
+            table = table.unwrap_or_default(),
             result = outcome.name(),
             took_ms,
             unwritten,

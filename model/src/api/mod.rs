@@ -100,6 +100,32 @@ operations! {
     BatchWriteItem => BatchWriteItemAnswer,
 }
 
+impl Request {
+    /// The table that it is about: the first one of several, and empty if it is about none.
+    #[must_use]
+    pub fn table_name(&self) -> &str {
+        match self {
+            Self::CreateTable(request) => &request.table_name,
+            Self::DescribeTable(request) => &request.table_name,
+            Self::ListTables(_) => "",
+            Self::UpdateTable(request) => &request.table_name,
+            Self::DeleteTable(request) => &request.table_name,
+            Self::PutItem(request) => &request.table_name,
+            Self::GetItem(request) => &request.table_name,
+            Self::UpdateItem(request) => &request.table_name,
+            Self::DeleteItem(request) => &request.table_name,
+            Self::Query(request) => &request.table_name,
+            Self::Scan(request) => &request.table_name,
+            Self::BatchGetItem(request) => {
+                request.request_items.keys().next().map_or("", String::as_str)
+            }
+            Self::BatchWriteItem(request) => {
+                request.request_items.keys().next().map_or("", String::as_str)
+            }
+        }
+    }
+}
+
 /// What a write answers of the item it touched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ReturnValues {

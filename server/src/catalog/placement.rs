@@ -1,7 +1,7 @@
 //! Where the replicas of a new table go: pure.
 //!
-//! Each partition gets replicas on distinct nodes, in distinct zones as far as there are such, those that hold fewest first; and
-//! the first-ranked replica, which is the likeliest leader, is the one whose node leads fewest so far.
+//! Each partition gets replicas on distinct nodes, in distinct zones as far as there are such, those that hold fewest first; nodes
+//! that do not answer only where there are not enough others, for nobody else would take their replicas over. And the first-ranked replica, which is the likeliest leader, is the one whose node leads fewest so far.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +14,8 @@ use super::records::PartitionRecord;
 pub(crate) struct Candidate {
     pub(crate) node: NodeId,
     pub(crate) zone: String,
+    /// Whether it has just been heard of.
+    pub(crate) answers: bool,
     pub(crate) replicas: usize,
     pub(crate) first_ranked: usize,
 }
@@ -42,15 +44,16 @@ pub(crate) fn place(
 }
 
 fn choose(factor: usize, candidates: &mut [Candidate]) -> Vec<Member> {
-    candidates.sort_by_key(|candidate| (candidate.replicas, candidate.node));
+    candidates.sort_by_key(|candidate| (!candidate.answers, candidate.replicas, candidate.node));
     let mut zones = BTreeSet::new();
     let mut chosen: Vec<usize> = Vec::new();
     // A node without a zone is a zone of its own.
-    for (index, candidate) in candidates.iter().enumerate() {
+    for (index, candidate) in candidates.iter().enumerate().filter(|(_, found)| found.answers) {
         if chosen.len() < factor && (candidate.zone.is_empty() || zones.insert(&candidate.zone)) {
             chosen.push(index);
         }
     }
+    // Those that answer come first here, too.
     for index in 0..candidates.len() {
         if chosen.len() < factor && !chosen.contains(&index) {
             chosen.push(index);
@@ -94,6 +97,7 @@ mod tests {
             .map(|(id, zone)| Candidate {
                 node: NodeId(id),
                 zone: (*zone).to_owned(),
+                answers: true,
                 replicas: 0,
                 first_ranked: 0,
             })
@@ -129,5 +133,22 @@ mod tests {
             assert_eq!(zones.len(), 3);
         }
         assert_eq!(place(7, 1, 3, nodes(&["a", "a"]))[0].members.len(), 2);
+    }
+
+    #[test]
+    fn who_does_not_answer_is_taken_only_in_need() {
+        let with_dead = |dead: u64| {
+            let mut all = nodes(&["a", "a", "a", "b"]);
+            all.iter_mut().for_each(|node| node.answers = node.node.0 < dead);
+            place(7, 6, 3, all)
+        };
+        for partition in with_dead(4) {
+            assert!(partition.members.iter().all(|member| member.node != NodeId(4)));
+        }
+        // Two answer: each partition has both, and one of the others.
+        for partition in with_dead(3) {
+            let of_those = partition.members.iter().filter(|member| member.node.0 < 3);
+            assert_eq!((partition.members.len(), of_those.count()), (3, 2));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The doors of a node: gRPC for clients and for peers on one port, HTTP for operators on another.
 
+#[cfg(feature = "server")]
 mod admin;
 mod budget;
 mod client;
@@ -18,6 +19,7 @@ use stator_proto::v1::stator_server::StatorServer;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 
+#[cfg(feature = "server")]
 pub(crate) use self::admin::serve_admin;
 use self::budget::Whole;
 use self::gate::{Clients, Gate, Members};

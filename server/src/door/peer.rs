@@ -216,10 +216,11 @@ impl PeerDoor {
             }
             let _leave = self.node.admit(&request)?;
             let (kind, begun) = (RequestKind::of(&request), Instant::now());
+            let slow = self.node.slow_log.begin(&request);
             let answer = self.node.call(request, &cx).await;
             // It is counted where it came in; but where its time went is to be found by its name on either node.
             let (outcome, took) = (Outcome::of(&answer), begun.elapsed());
-            self.node.slow_log.ended(&cx.request_id, kind, "", outcome, took);
+            self.node.slow_log.ended(&cx.request_id, kind, slow.as_deref(), outcome, took);
             encode_answer(answer?)
         };
         match answer.await {

@@ -7,12 +7,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stator_consensus::NodeId;
 use stator_model::api::{Query, QueryAnswer};
 use stator_model::schema::TableStatus;
-use stator_model::{AttributeValue, Error, Item, Number, Result};
+use stator_model::{AttributeValue, Error, ErrorKind, Item, Number, Result};
 use stator_proto::peer::v1 as wire;
 use stator_storage::partition::query;
 
@@ -28,8 +28,12 @@ const STRANGER_PAUSE: Duration = Duration::from_millis(250);
 /// How long to wait after a round that failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often to say for whom a node waits.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
+
 /// Goes round for as long as it is let.
 pub(crate) async fn run(node: Arc<Inner>) {
+    let mut told = None;
     loop {
         if node.peers.as_ref().is_some_and(|peers| peers.is_disowned()) {
             node.fail(&known_by_another_directory(node.own));
@@ -38,11 +42,26 @@ pub(crate) async fn run(node: Arc<Inner>) {
         let cx = node.own_context(ROUND_TIMEOUT);
         let pause = match round(&node, &cx).await {
             Ok(()) => {
-                node.joined.store(true, Ordering::Release);
+                if !node.joined.swap(true, Ordering::AcqRel) {
+                    tracing::info!(
+                        node = node.own.0,
+                        address = node.address,
+                        "the catalog is reached"
+                    );
+                }
                 ROUND_PAUSE
             }
             Err(error) => {
                 tracing::debug!(%error, "the catalog could not be reached");
+                // Whoever waits at a terminal for a node that waits for others is told so.
+                if !node.joined.load(Ordering::Acquire) && told.is_none_or(is_a_while_ago) {
+                    let others = node.catalog_addresses();
+                    tracing::info!(
+                        ?others,
+                        "waiting for a majority of the nodes that hold the catalog"
+                    );
+                    told = Some(Instant::now());
+                }
                 FAILED_PAUSE
             }
         };
@@ -52,6 +71,10 @@ pub(crate) async fn run(node: Arc<Inner>) {
             () = a_stranger(&node) => {}
         }
     }
+}
+
+fn is_a_while_ago(told: Instant) -> bool {
+    told.elapsed() >= TOLD_EVERY
 }
 
 /// Resolves when somebody has come whom nobody has told of.
@@ -186,6 +209,7 @@ pub(crate) async fn ask_to_join(
     timeout: Duration,
 ) -> std::result::Result<wire::JoinResponse, String> {
     let deadline = tokio::time::Instant::now() + timeout;
+    let mut told = String::new();
     loop {
         let mut why = "no member was named".to_owned();
         for member in members {
@@ -194,6 +218,12 @@ pub(crate) async fn ask_to_join(
                     let asked = crate::peers::stranger_on(channel).join(request.clone()).await;
                     match asked {
                         Ok(response) => return Ok(response.into_inner()),
+                        Err(status) if status.code() == tonic::Code::InvalidArgument => {
+                            return Err(format!(
+                                "{member} refuses this node: {}",
+                                status.message()
+                            ));
+                        }
                         Err(status) => why = format!("{member}: {}", status.message()),
                     }
                 }
@@ -203,11 +233,25 @@ pub(crate) async fn ask_to_join(
         if tokio::time::Instant::now() >= deadline {
             return Err(format!("no member of the cluster took this node in: {why}"));
         }
+        if told != why {
+            tracing::info!(why, "not taken into the cluster yet: it is tried again");
+            told = why;
+        }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
 impl Inner {
+    /// Where the other nodes are that hold the catalog.
+    fn catalog_addresses(&self) -> Vec<String> {
+        let catalog = self.catalog_table();
+        let members = catalog.partitions().first().map(|partition| partition.members.clone());
+        let others =
+            members.unwrap_or_default().into_iter().filter(|member| member.node != self.own);
+        let peers = self.peers.as_ref();
+        others.filter_map(|member| peers?.address(member.node)).collect()
+    }
+
     /// Takes a node into the cluster: one that asks again gets the id that it has.
     pub(crate) async fn take_in(
         &self,
@@ -217,6 +261,21 @@ impl Inner {
         let cluster_id = self.peers.as_ref().and_then(|peers| peers.cluster_id());
         let cluster_id = cluster_id
             .ok_or_else(|| crate::serve::unavailable("this node is no member of a cluster yet"))?;
+        // Checked before an id is given, for an id cannot be taken back.
+        let others = self.node_records(cx).await?;
+        let is_taken = |node: &&NodeRecord| {
+            node.address == request.address && node.incarnation != request.incarnation
+        };
+        if let Some(other) = others.iter().find(is_taken) {
+            return Err(Error::new(
+                ErrorKind::Validation,
+                format!(
+                    "the address {} is node {}'s, with a data directory that is not this one: a node that lost its data \
+                     joins at another address",
+                    request.address, other.id
+                ),
+            ));
+        }
         let id = self.id_for(request.incarnation, cx).await?;
         let record = NodeRecord {
             id,

@@ -148,13 +148,14 @@ impl Inner {
     pub(crate) async fn answer(&self, request: Request, cx: &CallContext) -> Result<Answer> {
         let kind = RequestKind::of(&request);
         let counted = self.metrics.request(kind);
+        let slow = self.slow_log.begin(&request);
         let answer = match self.admit(&request) {
             Ok(_leave) => self.call(request, cx).await,
             Err(error) => Err(error),
         };
         let outcome = Outcome::of(&answer);
         let took = counted.end(outcome);
-        self.slow_log.ended(&cx.request_id, kind, "", outcome, took);
+        self.slow_log.ended(&cx.request_id, kind, slow.as_deref(), outcome, took);
         answer
     }
 

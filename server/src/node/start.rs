@@ -55,6 +55,7 @@ pub(super) fn refused(why: impl fmt::Display) -> StartError {
 /// The sockets of a node, bound before anything else is touched.
 pub struct Sockets {
     listener: TcpListener,
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "it is refused"))]
     admin: Option<TcpListener>,
 }
 
@@ -71,6 +72,10 @@ impl Sockets {
         };
         let listener = bind(config.listen, "listen").await?;
         let admin = match config.admin_listen {
+            Some(address) if !cfg!(feature = "server") => {
+                let why = "this build has no admin port (its feature is `server`)";
+                return Err(refused(format!("admin_listen = \"{address}\": {why}")));
+            }
             Some(address) => Some(bind(address, "admin_listen").await?),
             None => None,
         };
@@ -282,6 +287,7 @@ impl Node {
         self.listening = Some(sockets.address()?);
         let door = crate::door::serve(self.inner.clone(), sockets.listener);
         self.tasks.push(tokio::spawn(door));
+        #[cfg(feature = "server")]
         if let Some(admin) = sockets.admin {
             self.admin = Some(admin.local_addr().map_err(refused)?);
             self.tasks.push(tokio::spawn(crate::door::serve_admin(self.inner.clone(), admin)));

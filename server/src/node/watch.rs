@@ -5,20 +5,21 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use stator_consensus::NodeId;
-use stator_model::Result;
+use stator_model::{Error, Result};
 use stator_proto::peer::v1 as wire;
 use stator_proto::v1;
 use stator_storage::partition::AppliedRecord;
 
 use super::Inner;
 use super::overview::Statuses;
-use crate::catalog::records::{CATALOG_GROUP, TableRecord};
-use crate::metrics::GroupCounts;
+use crate::catalog::records::{CATALOG_GROUP, NodeRecord, TableRecord};
 use crate::peers::CallFailure;
 use crate::serve::CallContext;
 
 /// How long another node may take to tell of itself.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long to wait for the catalog before telling what is known without it.
+const CATALOG_PATIENCE: Duration = Duration::from_millis(1500);
 
 impl Inner {
     /// The states of the replicas on this node: of these groups, or of all if none are named.
@@ -96,8 +97,13 @@ impl Inner {
         join_all(asked).await.into_iter().flatten().collect()
     }
 
+    /// Those of these nodes that answer now.
+    pub(crate) async fn answering(&self, nodes: impl Iterator<Item = NodeId>) -> BTreeSet<NodeId> {
+        self.statuses_on(nodes, &[CATALOG_GROUP.0]).await.into_keys().collect()
+    }
+
     /// How many items a table holds and their size, as its leaders say; the parts of those that do not answer are left out.
-    pub(crate) async fn count_items(&self, table: &TableRecord, _cx: &CallContext) -> (u64, u64) {
+    pub(crate) async fn count_items(&self, table: &TableRecord) -> (u64, u64) {
         let mut nodes: Vec<NodeId> = table
             .partitions
             .iter()
@@ -176,12 +182,17 @@ impl Inner {
         address.map(|address| format!("http://{address}"))
     }
 
-    /// The state of the cluster, as this node sees it.
-    pub(crate) async fn describe_cluster(
-        &self,
-        cx: &CallContext,
-    ) -> Result<v1::DescribeClusterResponse> {
-        let records = self.node_records(cx).await?;
+    /// The state of the cluster, as this node sees it. While the catalog has no leader that is what it knows by itself: the nodes that
+    /// it has met, and no tables.
+    pub(crate) async fn describe_cluster(&self, cx: &CallContext) -> v1::DescribeClusterResponse {
+        let patience = cx.for_at_most(CATALOG_PATIENCE, self.clock.monotonic_ns());
+        let known = async {
+            Ok::<_, Error>((
+                self.node_records(&patience).await?,
+                self.table_records(&patience).await?,
+            ))
+        };
+        let (records, tables) = known.await.unwrap_or_else(|_| (self.nodes_met(), Vec::new()));
         let statuses = self.statuses_on(records.iter().map(|record| record.id), &[]).await;
         let nodes = records.iter().map(|record| {
             let own = statuses.get(&record.id);
@@ -208,10 +219,10 @@ impl Inner {
             None => self.tables.leader(CATALOG_GROUP),
         };
         let cluster_id = self.peers.as_ref().and_then(|peers| peers.cluster_id());
-        let (catalog, tables) = (self.catalog_table(), self.table_records(cx).await?);
+        let catalog = self.catalog_table();
         let all = std::iter::once(&catalog.record).chain(&tables);
         let (partitions, partition_count) = super::overview::partitions(all, &statuses);
-        Ok(v1::DescribeClusterResponse {
+        v1::DescribeClusterResponse {
             cluster_id: cluster_id.unwrap_or_default(),
             answering_node_id: self.own.0,
             catalog_leader_node_id: catalog_leader.map(|leader| leader.0),
@@ -219,17 +230,35 @@ impl Inner {
             nodes: nodes.collect(),
             partitions,
             partition_count: u32::try_from(partition_count).unwrap_or(u32::MAX),
-        })
+        }
+    }
+
+    /// This node and those that it knows to reach, as far as can be told without the catalog.
+    fn nodes_met(&self) -> Vec<NodeRecord> {
+        let others = self.peers.as_ref().map(|peers| peers.nodes()).unwrap_or_default();
+        let mut nodes: BTreeSet<NodeId> = others.into_iter().collect();
+        nodes.insert(self.own);
+        let met = |id: NodeId| {
+            let address = if id == self.own {
+                self.address.clone()
+            } else {
+                self.peers.as_ref()?.address(id)?
+            };
+            let (zone, version) = (String::new(), String::new());
+            Some(NodeRecord { id, address, zone, version, incarnation: 0 })
+        };
+        nodes.into_iter().filter_map(met).collect()
     }
 
     /// Sets the metrics that are levels.
+    #[cfg(feature = "server")]
     pub(crate) fn gather(&self) {
         let replicas = self.replicas.all();
         let leads =
             replicas.iter().filter(|replica| replica.view.leader() == Some(self.own)).count();
         let states =
             || replicas.iter().filter_map(|replica| self.replicas.state(replica.spec.group));
-        self.metrics.groups(GroupCounts {
+        self.metrics.groups(crate::metrics::GroupCounts {
             replicas: replicas.len() as u64,
             leading: leads as u64,
             asleep: states().filter(|state| state.asleep).count() as u64,

@@ -5,7 +5,7 @@ use stator_model::api::{
     DescribeTableAnswer, ListTables, ListTablesAnswer, UpdateTable, UpdateTableAnswer,
 };
 use stator_model::limits::{LIST_TABLES_MAX, TABLES_MAX};
-use stator_model::schema::TableStatus;
+use stator_model::schema::{TableDescription, TableStatus};
 use stator_model::{AttributeValue, Error, ErrorKind, Result};
 
 use super::CallContext;
@@ -60,9 +60,11 @@ impl Inner {
     async fn candidates(&self, tables: &[TableRecord], cx: &CallContext) -> Result<Vec<Candidate>> {
         let loads = loads(tables.iter().flat_map(|table| &table.partitions));
         let nodes = self.node_records(cx).await?;
+        let answering = self.answering(nodes.iter().map(|node| node.id)).await;
         let candidates = nodes.into_iter().map(|node| {
             let (replicas, first_ranked) = loads.get(&node.id).copied().unwrap_or_default();
-            Candidate { node: node.id, zone: node.zone, replicas, first_ranked }
+            let answers = answering.contains(&node.id);
+            Candidate { node: node.id, zone: node.zone, answers, replicas, first_ranked }
         });
         let candidates: Vec<Candidate> = candidates.collect();
         if candidates.len() < REPLICATION_FACTOR.min(self.founders()) {
@@ -78,9 +80,7 @@ impl Inner {
         cx: &CallContext,
     ) -> Result<DescribeTableAnswer> {
         let record = self.existing(&request.table_name, cx).await?;
-        let mut table = record.describe();
-        (table.item_count, table.size_bytes) = self.count_items(&record, cx).await;
-        Ok(DescribeTableAnswer { table })
+        Ok(DescribeTableAnswer { table: self.described(&record).await })
     }
 
     pub(crate) async fn list_tables(
@@ -119,7 +119,7 @@ impl Inner {
             }
             record.deletion_protection = protection;
         }
-        Ok(UpdateTableAnswer { table: record.describe() })
+        Ok(UpdateTableAnswer { table: self.described(&record).await })
     }
 
     pub(crate) async fn delete_table(
@@ -147,10 +147,19 @@ impl Inner {
             }
             _ => return Err(busy(&record, "deleted")),
         }
+        // Counted before its replicas go.
+        let table = self.described(&record).await;
         self.tables.forget(&record.name);
         // The replicas are noted down before the name is free again, so that none is ever forgotten.
         self.catalog_put(&dropped_to_item(&record), cx).await?;
-        Ok(DeleteTableAnswer { table: record.describe() })
+        Ok(DeleteTableAnswer { table })
+    }
+
+    /// What a table is, with what is in it now.
+    async fn described(&self, record: &TableRecord) -> TableDescription {
+        let mut table = record.describe();
+        (table.item_count, table.size_bytes) = self.count_items(record).await;
+        table
     }
 
     async fn existing(&self, name: &str, cx: &CallContext) -> Result<TableRecord> {

@@ -42,7 +42,7 @@ fn a_callers_id_is_kept_if_it_is_one() {
 fn slow_requests_are_those_at_the_threshold() {
     let log = SlowLog::new(1, Duration::from_millis(100));
     let ended = |log: &SlowLog, ms| {
-        log.ended("id", RequestKind::Query, "t", Outcome::Ok, Duration::from_millis(ms))
+        log.ended("id", RequestKind::Query, None, Outcome::Ok, Duration::from_millis(ms))
     };
     assert!(!ended(&log, 99));
     assert!(ended(&log, 100));

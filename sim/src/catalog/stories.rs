@@ -59,7 +59,13 @@ async fn make_one(hands: &Hands, name: &str, rng: &mut Rng) -> Result<()> {
     let loads = loads(tables.iter().flat_map(|table| &table.partitions));
     let candidates = (0..NODES).map(|node| {
         let (replicas, first_ranked) = loads.get(&node_id(node)).copied().unwrap_or_default();
-        Candidate { node: node_id(node), zone: String::new(), replicas, first_ranked }
+        Candidate {
+            node: node_id(node),
+            zone: String::new(),
+            answers: true,
+            replicas,
+            first_ranked,
+        }
     });
     let id = u32::try_from(id).map_err(|_| Error::internal("the table ids are used up"))?;
     let record = TableRecord {
