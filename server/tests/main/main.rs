@@ -9,6 +9,7 @@ mod founding;
 mod hostile_calls;
 mod hostile_peers;
 mod hostile_snapshots;
+mod joining;
 mod peers;
 mod silence;
 #[path = "../../../tests/main/faults/small_disk.rs"]
