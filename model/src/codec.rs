@@ -40,7 +40,6 @@ mod wire;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::key::Key;
 use crate::schema::KeySchema;
 use crate::size::item_size;
 use crate::value::{AttributeValue, Item};
@@ -202,14 +201,14 @@ fn not_stored(error: Error) -> Error {
     Error::internal(format!("A stored item cannot be read: {}", error.message()))
 }
 
-/// The primary key of an encoded item, without decoding the rest of it.
+/// Those of the key's attributes that an encoded item has, without decoding the rest of it.
 ///
 /// # Errors
-/// `ValidationException` if a key attribute is missing, of another type, or out of bounds.
-pub fn key_of_encoded(schema: &KeySchema, item: &EncodedItem) -> Result<Key> {
+/// `ValidationException` if one of them cannot be read.
+pub(crate) fn key_attributes_of_encoded(schema: &KeySchema, item: &EncodedItem) -> Result<Item> {
     let mut names = vec![schema.partition.name.as_str()];
     names.extend(schema.sort.iter().map(|sort| sort.name.as_str()));
-    Key::of_item(schema, &item.attributes(&names)?)
+    item.attributes(&names)
 }
 
 /// Encodes one value as `stator.v1.AttributeValue`, canonically.

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::{Action, PreparedWrite};
 use crate::api::{DeleteItem, Names, PutItem, ReturnValues, UpdateItem, Values, WriteRequest};
-use crate::codec::{EncodedItem, key_of_encoded};
+use crate::codec::{EncodedItem, key_attributes_of_encoded};
 use crate::error::{Error, Result};
 use crate::expr::{Condition, ExpressionKind, Substitutions, Update};
 use crate::key::Key;
 use crate::limits::ITEM_BYTES_MAX;
 use crate::schema::KeySchema;
+use crate::value::Item;
 
 impl PutItem {
     /// Prepares the write.
@@ -27,7 +28,7 @@ impl PutItem {
             condition,
             return_values: self.return_values,
             return_old_on_condition_failure: self.return_old_on_condition_failure,
-            ..prepare_put(&self.item, schema)?
+            ..prepare_put(&self.item, schema, Key::of_item)?
         })
     }
 }
@@ -99,7 +100,8 @@ impl WriteRequest {
     /// `ValidationException` with DynamoDB's text: an item or a key that is none, or an item that is too large.
     pub fn prepare(&self, schema: &KeySchema) -> Result<PreparedWrite> {
         match self {
-            Self::Put(item) => prepare_put(item, schema),
+            // Unlike PutItem, a batch tells of an item's key in the words for a key.
+            Self::Put(item) => prepare_put(item, schema, Key::of_key_attributes),
             Self::Delete(key) => Ok(PreparedWrite::unconditional(
                 Key::of_key_attributes(schema, key)?,
                 Action::Delete,
@@ -142,12 +144,17 @@ impl PreparedWrite {
     }
 }
 
-fn prepare_put(item: &EncodedItem, schema: &KeySchema) -> Result<PreparedWrite> {
+fn prepare_put(
+    item: &EncodedItem,
+    schema: &KeySchema,
+    key_of: fn(&KeySchema, &Item) -> Result<Key>,
+) -> Result<PreparedWrite> {
     let (item, size) = item.clone().canonicalize()?;
     if size > ITEM_BYTES_MAX {
         return Err(Error::validation("Item size has exceeded the maximum allowed size"));
     }
-    Ok(PreparedWrite::unconditional(key_of_encoded(schema, &item)?, Action::Put(item)))
+    let key = key_of(schema, &key_attributes_of_encoded(schema, &item)?)?;
+    Ok(PreparedWrite::unconditional(key, Action::Put(item)))
 }
 
 fn parse_condition(

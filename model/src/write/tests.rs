@@ -380,4 +380,10 @@ fn batches_name_an_item_once() {
         prepare_batch(&[WriteRequest::Delete(Item::new())], &schema()),
         "The provided key element does not match the schema",
     );
+    for without in [item([("pk", "p".into())]), item([("pk", "p".into()), ("sk", "text".into())])] {
+        refused(
+            prepare_batch(&[WriteRequest::Put(EncodedItem::encode(&without))], &schema()),
+            "The provided key element does not match the schema",
+        );
+    }
 }
