@@ -40,6 +40,7 @@ mod wire;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+use crate::key::Key;
 use crate::schema::KeySchema;
 use crate::size::item_size;
 use crate::value::{AttributeValue, Item};
@@ -199,6 +200,14 @@ impl EncodedItem {
 #[expect(clippy::needless_pass_by_value, reason = "map_err gives it by value")]
 fn not_stored(error: Error) -> Error {
     Error::internal(format!("A stored item cannot be read: {}", error.message()))
+}
+
+/// The primary key of an encoded item, without decoding the rest of it.
+///
+/// # Errors
+/// `ValidationException` if a key attribute is missing, of another type, or out of bounds.
+pub fn key_of_encoded(schema: &KeySchema, item: &EncodedItem) -> Result<Key> {
+    Key::of_item(schema, &key_attributes_of_encoded(schema, item)?)
 }
 
 /// Those of the key's attributes that an encoded item has, without decoding the rest of it.

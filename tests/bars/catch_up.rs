@@ -20,7 +20,7 @@ const PARTITIONS: u32 = 12;
 
 pub(crate) async fn run(scale: Scale) -> Outcome {
     let mut outcome = Outcome::default();
-    let items = scale.of(1_000_000, 40_000);
+    let items = scale.of(1_000_000, 80_000);
     let budget_mib: u64 = scale.of(256, 32);
     let mut nodes = Nodes::start(scale, budget_mib);
     let (client, _) = connect(&nodes.endpoints());
@@ -148,7 +148,7 @@ impl Nodes {
             .args(["serve", "--json", "--parent-pipe", "--initial-nodes", &founders.join(",")])
             .args(["--listen", &founders[at], "--data-dir", &format!("node-{at}")])
             .args(["--log-budget", &format!("{}MiB", self.budget_mib)])
-            .args(["--log-segment", &format!("{}MiB", self.scale.of(16, 4))]);
+            .args(["--log-segment", &format!("{}MiB", self.scale.of(16, 8))]);
         command
     }
 
