@@ -31,6 +31,7 @@ use tokio::time::{Instant, timeout_at};
 use self::nodes::{Node, Nodes};
 use self::routes::{Preference, RouteCache};
 use self::send::{Sent, send};
+use crate::endpoints::whole;
 use crate::transport::{CallOptions, Transport};
 
 /// The transport over gRPC; see the module's documentation. Clones share connections and routes.
@@ -246,7 +247,7 @@ pub struct GrpcTransportBuilder {
 }
 
 impl GrpcTransportBuilder {
-    /// Adds a node to begin with, such as `http://127.0.0.1:7000`. A cluster's other nodes are learnt from it, but only
+    /// Adds a node to begin with, such as `http://127.0.0.1:7400`, or `127.0.0.1:7400` for short. A cluster's other nodes are learnt from it, but only
     /// those that are given can be reached while it is down from the start.
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoints.push(endpoint.into());
@@ -283,7 +284,8 @@ impl GrpcTransportBuilder {
     /// # Errors
     /// `ValidationException` without an endpoint, or with one that is none.
     pub fn build(self) -> Result<GrpcTransport> {
-        let nodes = Nodes::new(&self.endpoints, self.channels_per_node, self.connect_timeout)?;
+        let endpoints: Vec<_> = self.endpoints.iter().map(|given| whole(given)).collect();
+        let nodes = Nodes::new(&endpoints, self.channels_per_node, self.connect_timeout)?;
         let routes = RouteCache::default();
         Ok(GrpcTransport { shared: Arc::new(Shared { nodes, routes, direct: self.direct }) })
     }

@@ -60,7 +60,7 @@ impl Endpoints {
             .iter()
             .map(|endpoint| endpoint.trim())
             .filter(|endpoint| !endpoint.is_empty())
-            .map(with_scheme)
+            .map(str::to_owned)
             .collect();
         let (endpoints, source) = if !given.is_empty() {
             (given, "--endpoints or STATOR_ENDPOINTS")
@@ -78,10 +78,6 @@ impl Endpoints {
         let client = Client::builder(transport.clone()).retry(retry).timeout(timeout).build();
         Ok(Connection { client, transport, endpoints, source })
     }
-}
-
-fn with_scheme(endpoint: &str) -> String {
-    if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") }
 }
 
 impl Connection {
