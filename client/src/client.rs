@@ -182,8 +182,16 @@ impl Client {
         let deadline = Instant::now() + settings.timeout.unwrap_or(shared.timeout);
         let request_id = shared.entropy.request_id();
         let mut uncertain_before = None;
+        let mut last: Option<stator_model::Error> = None;
         let mut attempt = 1;
         loop {
+            // A pause may have been longer than it was meant to be. What the attempt before it met says more than that the
+            // time is over.
+            if Instant::now() >= deadline
+                && let Some(error) = last
+            {
+                return Err(Error::of_request(verdict(error, uncertain_before), request_id));
+            }
             let mut until = deadline;
             if effect == Effect::Read {
                 until = until.min(Instant::now() + policy.read_attempt_timeout);
@@ -205,8 +213,9 @@ impl Client {
                 }
             }
             if effect == Effect::Write && error.applied() == Applied::Unknown {
-                uncertain_before.get_or_insert(error);
+                uncertain_before.get_or_insert(error.clone());
             }
+            last = Some(error);
             attempt += 1;
         }
     }

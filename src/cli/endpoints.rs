@@ -42,8 +42,7 @@ pub(crate) struct Endpoints {
 /// A client, with what is to be said if nobody answers it.
 pub(crate) struct Connection {
     pub(crate) client: Client,
-    pub(crate) transport: GrpcTransport,
-    endpoints: Vec<String>,
+    pub(crate) endpoints: Vec<String>,
     source: &'static str,
 }
 
@@ -75,8 +74,8 @@ impl Endpoints {
         let transport =
             transport.map_err(|error| Failure::usage(format!("endpoints: {}", error.message())))?;
         let timeout = Duration::from_secs(self.timeout.into());
-        let client = Client::builder(transport.clone()).retry(retry).timeout(timeout).build();
-        Ok(Connection { client, transport, endpoints, source })
+        let client = Client::builder(transport).retry(retry).timeout(timeout).build();
+        Ok(Connection { client, endpoints, source })
     }
 }
 
@@ -89,8 +88,14 @@ impl Connection {
                 "{error}\nThe write may have been applied or may be yet: read the item before writing it again."
             ));
         }
+        if error.is_unavailable() && !error.is_unreachable() {
+            return Failure::unavailable(format!(
+                "{error}\nThe database runs, but could not serve this in time: too few of its nodes may be up. `stator \
+                 status` shows which are."
+            ));
+        }
         if error.is_unavailable() {
-            return Failure::unreachable(format!(
+            return Failure::unavailable(format!(
                 "{error}\nAsked: {} (from {}). Is the database running? `stator serve` runs a node, `stator cluster` \
                  several; --endpoints says where they are.",
                 self.endpoints.join(", "),

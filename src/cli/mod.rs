@@ -7,7 +7,8 @@
 //! - [`output`]: everything that is printed, and how failures become exit codes.
 //!
 //! # Exit codes
-//! 0 done · 1 refused, by the database or the machine · 2 the command or a setting is wrong · 3 no node can be reached.
+//! 0 done · 1 refused, by the database or the machine · 2 the command or a setting is wrong · 3 no node can be reached, or none
+//! can serve.
 
 mod cluster;
 mod dump;
@@ -36,7 +37,8 @@ Begin with a cluster on this machine, and a table:
   stator item put music --item '{\"artist\": \"No One You Know\", \"song\": \"Call Me Today\", \"plays\": 1}'
   stator query music --key-condition 'artist = :a' --values '{\":a\": \"No One You Know\"}'
 
-Exit codes: 0 done, 1 refused, 2 the command or a setting is wrong, 3 no node can be reached.";
+Exit codes: 0 done, 1 refused, 2 the command or a setting is wrong, 3 no node can be
+reached, or none can serve.";
 
 /// A replicated, partitioned key-value database modelled on DynamoDB
 #[derive(Debug, Parser)]

@@ -24,8 +24,8 @@ impl Failure {
         Self { code: 2, text: text.to_string() }
     }
 
-    /// No node can be reached.
-    pub(crate) fn unreachable(text: impl fmt::Display) -> Self {
+    /// No node can be reached, or none can serve.
+    pub(crate) fn unavailable(text: impl fmt::Display) -> Self {
         Self { code: 3, text: text.to_string() }
     }
 

@@ -198,6 +198,29 @@ fn a_node_is_left_dead_if_so_asked() {
     assert!(eventually(|| cluster.record()["pids"][2].is_null()));
     cluster.put("a");
     assert_eq!(cluster.record()["pids"], json!([pids[0], pids[1], null]));
+    let told = cluster.database.run(&["status"]);
+    assert!(told.err.contains("cannot be reached"), "{told:?}");
+    assert!(told.ok().contains("dead"));
+
+    // With one of three left nothing is served, and that is told from a database that does not run.
+    signal(pids[1], Signal::KILL);
+    assert!(eventually(|| cluster.record()["pids"][1].is_null()));
+    let key = r#"{"artist":"a"}"#;
+    let get = ["item", "get", "music", "--key", key, "--timeout", "3"];
+    // A leader may read for as long as its lease lasts.
+    let mut last = None;
+    let refused = eventually(|| last.insert(cluster.database.run(&get)).code != Some(0));
+    assert!(refused, "{last:?}");
+    let told = last.expect("it was asked").refused(3);
+    assert!(told.contains("stator status") && !told.contains("Is the database running"), "{told}");
+    let told = cluster.database.run(&["status"]).ok();
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines.len() == 4 && lines[1].contains("runs, but does not tell"), "{told}");
+    assert!(lines[2..].iter().all(|line| line.contains("cannot be reached")), "{told}");
+    let told = cluster.database.run(&["status", "--output", "json"]).json();
+    assert_eq!(told["asked"][0]["reached"], json!(true));
+    assert_eq!(told["asked"][1]["reached"], json!(false));
+
     let (code, said) = cluster.supervisor.terminate();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("node 3") && said.contains("signal: 9"), "{said}");

@@ -404,6 +404,30 @@ fn a_transport_outlives_the_runtime_that_it_was_first_used_on() {
     }
 }
 
+#[tokio::test]
+async fn that_no_node_is_reached_is_told_apart() {
+    let nobody = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
+    let client = Client::builder(transport(&nobody)).retry(crate::RetryPolicy::never()).build();
+    let error = client.get_item().table_name("t").key("p", "a").send().await.unwrap_err();
+    assert!(error.is_unreachable(), "{error}");
+    assert!(nobody.iter().all(|endpoint| error.message().contains(endpoint)), "{error}");
+    let error = transport(&nobody).describe_cluster().await.unwrap_err();
+    assert!(crate::Error::from(error.clone()).is_unreachable(), "{error}");
+    assert!(nobody.iter().all(|endpoint| error.message().contains(endpoint)), "{error}");
+
+    let node = Fake::start().await;
+    for _ in 0..2 {
+        let lost = Error::new(ErrorKind::Unavailable, "nobody leads the partition");
+        node.then(Reply::Refuse(lost, None));
+    }
+    let client = Client::builder(transport(&[nobody[0], &node.endpoint]))
+        .retry(crate::RetryPolicy::default().with_attempts_max(2))
+        .build();
+    let error = client.get_item().table_name("t").key("p", "a").send().await.unwrap_err();
+    assert!(error.is_unavailable() && !error.is_unreachable(), "{error}");
+    assert!(error.message().contains("nobody leads"), "{error}");
+}
+
 #[test]
 fn endpoints_are_checked() {
     assert!(GrpcTransport::builder().build().is_err());

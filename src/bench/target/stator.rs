@@ -45,7 +45,7 @@ impl Stator {
             .channels_per_node(settings.channels_per_endpoint())
             .build()
             .map_err(Failure::usage)?;
-        let cluster = transport.describe_cluster().await.map_err(Failure::unreachable)?;
+        let cluster = transport.describe_cluster().await.map_err(Failure::unavailable)?;
         let versions: Vec<_> = cluster.nodes.iter().map(|node| node.version.as_str()).collect();
         let version = format!("stator {}, nodes: {}", versions.join(" "), versions.len());
         let client = Client::builder(transport).timeout(TIMEOUT).build();
