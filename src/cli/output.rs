@@ -29,6 +29,11 @@ impl Failure {
         Self { code: 3, text: text.to_string() }
     }
 
+    /// A write may have been applied, or not.
+    pub(crate) fn uncertain(text: impl fmt::Display) -> Self {
+        Self { code: 4, text: text.to_string() }
+    }
+
     /// Whoever read the output has enough, as `head` does: no failure, but no reason to go on.
     fn enough() -> Self {
         Self { code: 0, text: String::new() }
