@@ -5,9 +5,9 @@
 //!
 //! let database = blocking::in_memory()?;
 //! let client = database.client();
-//! database.wait(client.create_table().table_name("t").partition_key("pk", KeyType::S).send())?;
-//! database.wait(client.wait_until_active("t"))?;
-//! database.wait(client.put_item().table_name("t").item("pk", AttributeValue::from("a")).send())?;
+//! database.wait(client.create_table().table_name("songs").partition_key("pk", KeyType::S).send())?;
+//! database.wait(client.wait_until_active("songs"))?;
+//! database.wait(client.put_item().table_name("songs").item("pk", AttributeValue::from("a")).send())?;
 //! drop(client);
 //! assert!(database.close());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
