@@ -5,10 +5,11 @@
 //!
 //! let database = blocking::in_memory()?;
 //! let client = database.client();
-//! database.wait(client.create_table().table_name("t").partition_key("pk", KeyType::S).send())?;
-//! database.wait(client.wait_until_active("t"))?;
-//! database.wait(client.put_item().table_name("t").item("pk", AttributeValue::from("a")).send())?;
-//! database.close();
+//! database.wait(client.create_table().table_name("songs").partition_key("pk", KeyType::S).send())?;
+//! database.wait(client.wait_until_active("songs"))?;
+//! database.wait(client.put_item().table_name("songs").item("pk", AttributeValue::from("a")).send())?;
+//! drop(client);
+//! assert!(database.close());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -67,8 +68,8 @@ impl Database {
         self.runtime.block_on(call.into_future())
     }
 
-    /// Stops the database in good order.
-    pub fn close(self) {
-        self.runtime.block_on(self.inner.close());
+    /// Stops the database in good order, and answers whether it did: see [`crate::Database::close`].
+    pub fn close(self) -> bool {
+        self.runtime.block_on(self.inner.close())
     }
 }

@@ -11,7 +11,7 @@ use stator_client::{CallOptions, Client, Transport};
 use stator_model::error::Applied;
 use stator_model::{Answer, Error, ErrorKind, Request};
 use stator_server::Node;
-use stator_server::config::NodeConfig;
+use stator_server::config::{EngineKind, NodeConfig};
 
 /// How long an opened database may take until it serves.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -87,11 +87,9 @@ impl OpenOptions {
     /// The engine: `fjall` or `sled`, as this build has them. A directory keeps the one that it was made with.
     ///
     /// # Errors
-    /// If there is no engine of that name.
+    /// If there is no engine of that name, or this build is without it.
     pub fn engine(mut self, name: &str) -> Result<Self, OpenError> {
-        self.config.engine = name.parse().map_err(|_| {
-            OpenError(format!("engine = {name} is not allowed: it must be fjall or sled"))
-        })?;
+        self.config.engine = engine_of(name, EngineKind::BUILT)?;
         Ok(self)
     }
 
@@ -130,6 +128,19 @@ impl OpenOptions {
     }
 }
 
+/// The engine of this name, if it is one of those that a build has.
+fn engine_of(name: &str, built: &[EngineKind]) -> Result<EngineKind, OpenError> {
+    match name.parse() {
+        Ok(EngineKind::Memory) | Err(_) => Err(OpenError(format!(
+            "engine = {name} is not allowed: it must be fjall or sled; in_memory() opens a database that keeps nothing"
+        ))),
+        Ok(engine) if built.contains(&engine) => Ok(engine),
+        Ok(_) => Err(OpenError(format!(
+            "engine = {name} is not in this build: enable the feature engine-{name} of the crate stator-db"
+        ))),
+    }
+}
+
 /// An open database. Dropping it stops it at once; [`Database::close`] stops it in good order. Either way nothing that was answered
 /// is lost.
 pub struct Database {
@@ -144,12 +155,21 @@ impl Database {
         self.client.clone()
     }
 
-    /// Stops the database: it makes durable what the next opening would otherwise replay from the log. Clients that are still
-    /// about keep it open.
-    pub async fn close(self) {
+    /// Stops the database: it makes durable what the next opening would otherwise replay from the log.
+    ///
+    /// Answers whether it is closed. Clients that are still about keep it open: then it answers false, warns, and the database
+    /// stops at once with the last of them, as when it is dropped. Drop them first.
+    pub async fn close(self) -> bool {
         drop(self.client);
-        if let Ok(node) = Arc::try_unwrap(self.node) {
-            node.shutdown().await;
+        match Arc::try_unwrap(self.node) {
+            Ok(node) => {
+                node.shutdown().await;
+                true
+            }
+            Err(_) => {
+                tracing::warn!("the database stays open: a client of it is still there");
+                false
+            }
         }
     }
 }
@@ -175,5 +195,22 @@ impl Transport for InProcess {
             node.call(request, options.request_id, Some(left)).await
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_is_not_in_the_build_is_named_with_its_feature() {
+        let built = [EngineKind::Memory, EngineKind::Fjall];
+        let refused = |name| engine_of(name, &built).expect_err("refused").to_string();
+        assert!(refused("sled").contains("the feature engine-sled"));
+        for name in ["rocks", "memory", ""] {
+            let told = refused(name);
+            assert!(told.contains("must be fjall or sled") && told.contains("in_memory"), "{told}");
+        }
+        assert_eq!(engine_of("fjall", &built).ok(), Some(EngineKind::Fjall));
     }
 }

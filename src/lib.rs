@@ -27,7 +27,8 @@
 //!     .send()
 //!     .await?;
 //! assert_eq!(found.item.as_ref().and_then(|item| item.get("year")), Some(&AttributeValue::from(1971)));
-//! database.close().await;
+//! drop(client);
+//! assert!(database.close().await);
 //! # Ok(())
 //! # }
 //! ```

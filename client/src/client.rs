@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_millis(100);
 /// # async fn example() -> stator_client::Result<()> {
 /// use stator_client::{Client, KeyType};
 ///
-/// let client = Client::connect("http://127.0.0.1:7000")?;
+/// let client = Client::connect("http://127.0.0.1:7400")?;
 /// client
 ///     .create_table()
 ///     .table_name("music")
@@ -82,13 +82,15 @@ pub(crate) struct CallSettings {
 }
 
 impl Client {
-    /// A client of the node at this endpoint, such as `http://127.0.0.1:7000`, and of the others of its cluster. It
-    /// connects when it is used first.
+    /// A client of the nodes at these endpoints, such as `http://127.0.0.1:7400` or `["10.0.0.1:7400", "10.0.0.2:7400"]`,
+    /// and of the others of their cluster. It connects when it is used first. Where one is given, that one must be up for
+    /// the client to begin; see [`GrpcTransport::builder`](crate::GrpcTransport::builder) for more settings.
     ///
     /// # Errors
-    /// `ValidationException` if this is no endpoint.
-    pub fn connect(endpoint: impl Into<String>) -> Result<Self> {
-        Ok(Self::new(crate::GrpcTransport::builder().endpoint(endpoint).build()?))
+    /// `ValidationException` if there is none, or one is no endpoint.
+    pub fn connect(endpoints: impl crate::IntoEndpoints) -> Result<Self> {
+        let endpoints = endpoints.into_endpoints();
+        Ok(Self::new(crate::GrpcTransport::builder().endpoints(endpoints).build()?))
     }
 
     /// A client that speaks through this transport, with the default settings.
@@ -107,11 +109,11 @@ impl Client {
     }
 
     /// Sends a typed request, again if need be, and waits for its answer. The fluent requests end here; so may callers who
-    /// have a typed request in hand, or want items as the bytes that they travel as.
+    /// have a typed request of [`api`](crate::api) in hand, or want items as the bytes that they travel as.
     ///
     /// ```no_run
     /// # async fn example(client: stator_client::Client) -> stator_client::Result<()> {
-    /// use stator_model::api::ListTables;
+    /// use stator_client::api::ListTables;
     ///
     /// let page = client.execute(ListTables::default()).await?;
     /// println!("{:?}", page.table_names);
@@ -180,8 +182,16 @@ impl Client {
         let deadline = Instant::now() + settings.timeout.unwrap_or(shared.timeout);
         let request_id = shared.entropy.request_id();
         let mut uncertain_before = None;
+        let mut last: Option<stator_model::Error> = None;
         let mut attempt = 1;
         loop {
+            // A pause may have been longer than it was meant to be. What the attempt before it met says more than that the
+            // time is over.
+            if Instant::now() >= deadline
+                && let Some(error) = last
+            {
+                return Err(Error::of_request(verdict(error, uncertain_before), request_id));
+            }
             let mut until = deadline;
             if effect == Effect::Read {
                 until = until.min(Instant::now() + policy.read_attempt_timeout);
@@ -203,8 +213,9 @@ impl Client {
                 }
             }
             if effect == Effect::Write && error.applied() == Applied::Unknown {
-                uncertain_before.get_or_insert(error);
+                uncertain_before.get_or_insert(error.clone());
             }
+            last = Some(error);
             attempt += 1;
         }
     }

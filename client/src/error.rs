@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use stator_model::error::{Applied, ErrorKind};
 
+/// How the errors begin that tell that no node was reached: they come from the transport alone, and never from a node.
+pub(crate) const UNREACHED: &str = "No node can be reached";
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -86,6 +89,13 @@ impl Error {
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::DeadlineExceeded)
+    }
+
+    /// Whether no node was reached at all: the endpoints are wrong, or nothing runs there. Other errors that
+    /// [`is_unavailable`](Self::is_unavailable) is true of come from a cluster that runs, as when too few of its nodes do, or from one that is slow to answer.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        self.is_unavailable() && self.message().starts_with(UNREACHED)
     }
 
     /// The model's error.

@@ -24,13 +24,15 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt as _};
 use stator_model::error::{Applied, Error, ErrorKind, Result, Retry};
 use stator_model::{Answer, Request};
-use stator_proto::status::{Effect, Received, from_status};
+use stator_proto::status::{Effect, Received, from_status, never_served};
 use stator_proto::v1;
 use tokio::time::{Instant, timeout_at};
 
 use self::nodes::{Node, Nodes};
 use self::routes::{Preference, RouteCache};
 use self::send::{Sent, send};
+use crate::endpoints::whole;
+use crate::error::UNREACHED;
 use crate::transport::{CallOptions, Transport};
 
 /// The transport over gRPC; see the module's documentation. Clones share connections and routes.
@@ -74,7 +76,7 @@ impl GrpcTransport {
             let mut client = node.client().await?;
             Ok(client.describe_cluster(v1::DescribeClusterRequest {}).await)
         };
-        self.shared.ask_any(ask).await
+        self.shared.ask_any(Duration::from_secs(3), ask).await
     }
 }
 
@@ -96,7 +98,7 @@ impl Shared {
         let mut reasons = Vec::new();
         for node in self.nodes.candidates(preference.endpoints()) {
             if deadline <= Instant::now() {
-                return Err(Error::new(ErrorKind::DeadlineExceeded, late(&reasons)));
+                return Err(late(&reasons));
             }
             let sending = send(&node, request.clone(), &options);
             match timeout_at(deadline, sending).await {
@@ -107,12 +109,11 @@ impl Shared {
                 }
                 Err(_) => {
                     node.fails();
-                    return Err(no_answer(effect));
+                    return Err(no_answer(effect, node.endpoint()));
                 }
             }
         }
-        let text = format!("No node can be reached: {}", reasons.join("; "));
-        Err(Error::new(ErrorKind::Unavailable, text))
+        Err(unreached(&reasons))
     }
 
     /// Learns from an answer, or an error, and gives it on.
@@ -189,7 +190,7 @@ impl Shared {
             let request = v1::DescribeRoutesRequest { table_name: table_name.to_owned() };
             Ok(client.describe_routes(request).await)
         };
-        match self.ask_any(ask).await {
+        match self.ask_any(Duration::from_secs(1), ask).await {
             Ok(told) => self.routes.install(table_name, told),
             Err(error) => {
                 if error.kind() == ErrorKind::ResourceNotFound {
@@ -200,39 +201,63 @@ impl Shared {
         }
     }
 
-    /// Asks the nodes one after the other until one answers; each gets a second.
-    async fn ask_any<T, F>(&self, ask: impl Fn(Arc<Node>) -> F) -> Result<T>
+    /// Asks the nodes one after the other until one answers; each gets this time.
+    async fn ask_any<T, F>(&self, patience: Duration, ask: impl Fn(Arc<Node>) -> F) -> Result<T>
     where
         F: Future<Output = Result<Result<tonic::Response<T>, tonic::Status>, Unreachable>>,
     {
-        let mut last = Error::new(ErrorKind::Unavailable, "No node can be reached");
+        let mut reasons = Vec::new();
+        let mut answered = None;
         for node in self.nodes.candidates(&[]) {
-            let until = Instant::now() + Duration::from_secs(1);
+            let until = Instant::now() + patience;
             match timeout_at(until, ask(Arc::clone(&node))).await {
                 Ok(Ok(Ok(response))) => return Ok(response.into_inner()),
-                Ok(Ok(Err(status))) => {
-                    last = from_status(&status, Effect::Read).error;
-                    if last.kind() != ErrorKind::Unavailable {
-                        return Err(last);
-                    }
+                Ok(Ok(Err(status))) if never_served(&status) => {
+                    node.fails();
+                    reasons.push(format!("{}: {}", node.endpoint(), status.message()));
                 }
-                Ok(Err(Unreachable(_))) | Err(_) => node.fails(),
+                Ok(Ok(Err(status))) => {
+                    let error = from_status(&status, Effect::Read).error;
+                    if error.kind() != ErrorKind::Unavailable {
+                        return Err(error);
+                    }
+                    answered = Some(error);
+                }
+                Ok(Err(Unreachable(reason))) => {
+                    node.fails();
+                    reasons.push(format!("{}: {reason}", node.endpoint()));
+                }
+                Err(_) => {
+                    node.fails();
+                    answered = Some(no_answer(Effect::Read, node.endpoint()));
+                }
             }
         }
-        Err(last)
+        Err(answered.unwrap_or_else(|| unreached(&reasons)))
     }
 }
 
-fn no_answer(effect: Effect) -> Error {
-    let text = "The deadline passed without an answer";
+fn no_answer(effect: Effect, endpoint: &str) -> Error {
+    let text = format!("{endpoint} did not answer in time");
     match effect {
         Effect::Read => Error::new(ErrorKind::DeadlineExceeded, text),
         Effect::Write => Error::uncertain(text),
     }
 }
 
-fn late(reasons: &[String]) -> String {
-    format!("The deadline passed before a node could be reached: {}", reasons.join("; "))
+/// That all nodes were tried, and none was reached.
+fn unreached(reasons: &[String]) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{UNREACHED}: {}", reasons.join("; ")))
+}
+
+/// That the time was over before a node was reached.
+fn late(reasons: &[String]) -> Error {
+    let text = if reasons.is_empty() {
+        "The time given was over before the request was sent".to_owned()
+    } else {
+        format!("{UNREACHED} in the time given: {}", reasons.join("; "))
+    };
+    Error::new(ErrorKind::DeadlineExceeded, text)
 }
 
 /// Makes a [`GrpcTransport`].
@@ -246,7 +271,7 @@ pub struct GrpcTransportBuilder {
 }
 
 impl GrpcTransportBuilder {
-    /// Adds a node to begin with, such as `http://127.0.0.1:7000`. A cluster's other nodes are learnt from it, but only
+    /// Adds a node to begin with, such as `http://127.0.0.1:7400`, or `127.0.0.1:7400` for short. A cluster's other nodes are learnt from it, but only
     /// those that are given can be reached while it is down from the start.
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoints.push(endpoint.into());
@@ -283,7 +308,8 @@ impl GrpcTransportBuilder {
     /// # Errors
     /// `ValidationException` without an endpoint, or with one that is none.
     pub fn build(self) -> Result<GrpcTransport> {
-        let nodes = Nodes::new(&self.endpoints, self.channels_per_node, self.connect_timeout)?;
+        let endpoints: Vec<_> = self.endpoints.iter().map(|given| whole(given)).collect();
+        let nodes = Nodes::new(&endpoints, self.channels_per_node, self.connect_timeout)?;
         let routes = RouteCache::default();
         Ok(GrpcTransport { shared: Arc::new(Shared { nodes, routes, direct: self.direct }) })
     }

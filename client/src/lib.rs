@@ -14,7 +14,7 @@
 //!     plays: u64,
 //! }
 //!
-//! let client = Client::connect("http://127.0.0.1:7000")?;
+//! let client = Client::connect("http://127.0.0.1:7400")?;
 //! let played = client
 //!     .update_item()
 //!     .table_name("music")
@@ -38,6 +38,7 @@
 //! ```
 //!
 //! - [`client`]: the client and its call. [`request`]: the fluent requests, pages as streams, batches.
+//! - [`api`]: typed requests, for [`Client::execute`] and transports of your own.
 //! - [`transport`] and [`grpc`]: how requests travel. [`retry`]: when they travel again.
 //! - [`serde_item`]: items from and to your own types.
 //!
@@ -46,6 +47,7 @@
 //! - A pause in which the process is stopped counts against a request's time like any other.
 
 pub mod client;
+mod endpoints;
 mod entropy;
 pub mod error;
 pub mod grpc;
@@ -56,6 +58,7 @@ pub mod transport;
 
 #[doc(inline)]
 pub use client::{Client, ClientBuilder};
+pub use endpoints::IntoEndpoints;
 #[doc(inline)]
 pub use error::{Error, Result};
 #[doc(inline)]
@@ -65,6 +68,11 @@ pub use retry::RetryPolicy;
 pub use serde_item::{
     from_attribute_value, from_item, serde_number, serde_sets, to_attribute_value, to_item,
 };
+/// The error that a [`Transport`] gives; [`Error`] is made of it.
+pub use stator_model::Error as ModelError;
+/// The typed requests and answers that [`Client::execute`] and a [`Transport`] take and give.
+pub use stator_model::api;
+pub use stator_model::api::{Answer, Operation, Request};
 pub use stator_model::api::{KeysAndAttributes, ReturnValues, Select, WriteRequest};
 pub use stator_model::error::{Applied, ErrorKind, Retry};
 pub use stator_model::schema::{KeyType, TableDescription, TableStatus};

@@ -47,11 +47,18 @@ const MAGNITUDE_MAX: i32 = 125;
 /// assert!("1e126".parse::<Number>().is_err());
 /// # Ok::<(), stator_model::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Number {
     negative: bool,
     coefficient: u128,
     exponent: i16,
+}
+
+/// The digits, as [`Display`](std::fmt::Display) has them: what it is made of says little to people.
+impl std::fmt::Debug for Number {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "N({self})")
+    }
 }
 
 /// Why a value is not a number that can be kept.

@@ -26,6 +26,8 @@ use stator_model::{AttributeValue, EncodedItem, Item, Number};
 
 use crate::v1::{self, attribute_value::Value as Wire};
 
+mod keys;
+
 #[cfg(test)]
 mod tests;
 
@@ -35,9 +37,14 @@ const TOP_LEVEL: usize = 1;
 /// Parses a text of JSON, keeping its numbers as they are written.
 ///
 /// # Errors
-/// `ValidationException` with the place of the fault.
+/// `ValidationException` with the place of the fault. An object with a key twice is one: whatever were taken, something
+/// that somebody wrote would be lost without a word.
 pub fn parse(text: &[u8]) -> Result<Value> {
-    serde_json::from_slice(text).map_err(|error| Error::validation(format!("Not JSON: {error}")))
+    let refused = |error| Error::validation(format!("Not JSON: {error}"));
+    let value = serde_json::from_slice(text).map_err(refused)?;
+    // What was parsed no longer shows it, so the text is looked at again.
+    serde_json::from_slice::<keys::Unique>(text).map_err(refused)?;
+    Ok(value)
 }
 
 /// An item in DynamoDB JSON.

@@ -33,7 +33,7 @@ use self::progress::Progress;
 use self::records::Values;
 use self::report::Report;
 use self::target::Target;
-use crate::cli::output::{Failure, print};
+use crate::cli::output::{Failure, note, print};
 
 /// Measures, and says what it found.
 pub(crate) async fn run(bench: Bench) -> Result<(), Failure> {
@@ -67,6 +67,10 @@ async fn measure(settings: &Settings) -> Result<(), Failure> {
         std::fs::write(file, format!("{:#}\n", report.json())).map_err(unwritten)?;
     }
     print(report.text())?;
+    if settings.leaves_table() {
+        let table = &settings.table;
+        note(format_args!("The table {table} stays; `stator table delete {table}` removes it."));
+    }
     if report.run.tally.done == 0 {
         return Err(Failure::refused("no operation succeeded"));
     }

@@ -8,8 +8,11 @@ use serde::Serialize;
 use super::distribution::Distribution;
 use super::records::Layout;
 use super::workload::Workload;
+use crate::cli::endpoints::known;
 use crate::cli::output::Failure;
 
+/// Where etcd listens unless told.
+const ETCD_DEFAULT: &str = "http://127.0.0.1:2379";
 /// The engine that keeps nothing.
 pub(super) const MEMORY_ENGINE: &str = "memory";
 
@@ -23,7 +26,8 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "TARGET", default_value = "grpc")]
     target: TargetKind,
 
-    /// Nodes of the cluster, etcd's members [default: http://127.0.0.1:7400, and 2379 for etcd]
+    /// Nodes of the cluster, etcd's members [default: those of ./stator-data/cluster.json, or http://127.0.0.1:7400; for
+    /// etcd, http://127.0.0.1:2379]
     #[arg(
         long,
         value_name = "URL,...",
@@ -155,17 +159,12 @@ pub(super) struct Settings {
 impl Bench {
     /// Fills in what was left out, and refuses what does not fit together.
     pub(super) fn settings(self) -> Result<Settings, Failure> {
-        let default = match self.target {
-            TargetKind::Grpc => Some("http://127.0.0.1:7400"),
-            TargetKind::Etcd => Some("http://127.0.0.1:2379"),
-            TargetKind::Embedded => None,
+        let endpoints = match self.target {
+            TargetKind::Grpc => known(&self.endpoints)?.0,
+            TargetKind::Etcd if self.endpoints.is_empty() => vec![ETCD_DEFAULT.to_owned()],
+            TargetKind::Etcd => self.endpoints.iter().map(|given| with_scheme(given)).collect(),
+            TargetKind::Embedded => Vec::new(),
         };
-        let mut endpoints: Vec<_> = self.endpoints.iter().map(|given| with_scheme(given)).collect();
-        match default {
-            None => endpoints.clear(),
-            Some(default) if endpoints.is_empty() => endpoints.push(default.to_owned()),
-            Some(_) => {}
-        }
         if self.no_load && self.target == TargetKind::Embedded && self.dir.is_none() {
             return Err(Failure::usage("--no-load needs --dir: a new database holds no records"));
         }
@@ -208,6 +207,11 @@ impl Settings {
     /// How many connections are made to each endpoint.
     pub(super) fn channels_per_endpoint(&self) -> usize {
         self.clients.div_ceil(self.callers_per_channel.max(1)) as usize
+    }
+
+    /// Whether the table that was measured is there afterwards, in a cluster that has other uses.
+    pub(super) fn leaves_table(&self) -> bool {
+        self.target == TargetKind::Grpc
     }
 
     /// How the records are laid out.

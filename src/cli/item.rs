@@ -33,6 +33,9 @@ struct Put {
     /// The item
     #[arg(long, value_name = "JSON|@FILE|-")]
     item: String,
+    /// What to print of the item that was there
+    #[arg(long, value_name = "WHAT", default_value = "none")]
+    r#return: ReturnOld,
     #[command(flatten)]
     write: Write,
 }
@@ -73,6 +76,9 @@ struct Update {
     /// What to change, as in 'SET #y = :y ADD plays :one'
     #[arg(long, value_name = "EXPRESSION")]
     update: Option<String>,
+    /// What to print of the item
+    #[arg(long, value_name = "WHAT", default_value = "none")]
+    r#return: Return,
     #[command(flatten)]
     write: Write,
 }
@@ -85,6 +91,9 @@ struct Delete {
     /// The item's primary key
     #[arg(long, value_name = "JSON|@FILE|-")]
     key: String,
+    /// What to print of the item that was there
+    #[arg(long, value_name = "WHAT", default_value = "none")]
+    r#return: ReturnOld,
     #[command(flatten)]
     write: Write,
 }
@@ -97,15 +106,30 @@ struct Write {
     condition: Option<String>,
     #[command(flatten)]
     substitutions: Substitutions,
-    /// What to print of the item
-    #[arg(long, value_name = "WHAT", default_value = "none")]
-    r#return: Return,
     #[command(flatten)]
     dialect: Dialect,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
     endpoints: Endpoints,
+}
+
+/// What a write answers that leaves nothing of the item that was there.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ReturnOld {
+    /// Nothing
+    None,
+    /// All of it
+    AllOld,
+}
+
+impl From<ReturnOld> for ReturnValues {
+    fn from(wanted: ReturnOld) -> Self {
+        match wanted {
+            ReturnOld::None => Self::None,
+            ReturnOld::AllOld => Self::AllOld,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -145,12 +169,12 @@ pub(crate) async fn run(item: ItemCommand) -> Result<(), Failure> {
 
 /// Sends a write: what Put, Update and Delete have in common.
 macro_rules! send_write {
-    ($write:expr, $connection:ident, $request:expr) => {{
+    ($write:expr, $return:expr, $connection:ident, $request:expr) => {{
         let write = $write;
         let mut request = $request
             .set_expression_attribute_names(write.substitutions.names()?)
             .set_expression_attribute_values(write.substitutions.values(write.dialect)?)
-            .return_values(write.r#return.into())
+            .return_values($return.into())
             .return_old_on_condition_failure(true);
         if let Some(condition) = &write.condition {
             request = request.condition_expression(condition);
@@ -167,7 +191,7 @@ impl Put {
         let item = self.write.dialect.item("--item", &self.item)?;
         let connection = self.write.endpoints.connect()?;
         let request = connection.client.put_item().table_name(self.table).set_item(item);
-        send_write!(self.write, connection, request)
+        send_write!(self.write, self.r#return, connection, request)
     }
 }
 
@@ -179,7 +203,7 @@ impl Update {
         if let Some(update) = self.update {
             request = request.update_expression(update);
         }
-        send_write!(self.write, connection, request)
+        send_write!(self.write, self.r#return, connection, request)
     }
 }
 
@@ -188,7 +212,7 @@ impl Delete {
         let key = self.write.dialect.item("--key", &self.key)?;
         let connection = self.write.endpoints.connect()?;
         let request = connection.client.delete_item().table_name(self.table).set_key(key);
-        send_write!(self.write, connection, request)
+        send_write!(self.write, self.r#return, connection, request)
     }
 }
 

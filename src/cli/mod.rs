@@ -7,11 +7,12 @@
 //! - [`output`]: everything that is printed, and how failures become exit codes.
 //!
 //! # Exit codes
-//! 0 done · 1 refused, by the database or the machine · 2 the command or a setting is wrong · 3 no node can be reached.
+//! 0 done · 1 refused, by the database or the machine · 2 the command or a setting is wrong · 3 no node can be reached, or none
+//! can serve · 4 a write may have been applied or not.
 
 mod cluster;
 mod dump;
-mod endpoints;
+pub(crate) mod endpoints;
 mod item;
 pub(crate) mod output;
 mod query;
@@ -36,7 +37,8 @@ Begin with a cluster on this machine, and a table:
   stator item put music --item '{\"artist\": \"No One You Know\", \"song\": \"Call Me Today\", \"plays\": 1}'
   stator query music --key-condition 'artist = :a' --values '{\":a\": \"No One You Know\"}'
 
-Exit codes: 0 done, 1 refused, 2 the command or a setting is wrong, 3 no node can be reached.";
+Exit codes: 0 done, 1 refused, 2 the command or a setting is wrong, 3 no node can be
+reached, or none can serve, 4 a write may have been applied or not.";
 
 /// A replicated, partitioned key-value database modelled on DynamoDB
 #[derive(Debug, Parser)]

@@ -24,9 +24,14 @@ impl Failure {
         Self { code: 2, text: text.to_string() }
     }
 
-    /// No node can be reached.
-    pub(crate) fn unreachable(text: impl fmt::Display) -> Self {
+    /// No node can be reached, or none can serve.
+    pub(crate) fn unavailable(text: impl fmt::Display) -> Self {
         Self { code: 3, text: text.to_string() }
+    }
+
+    /// A write may have been applied, or not.
+    pub(crate) fn uncertain(text: impl fmt::Display) -> Self {
+        Self { code: 4, text: text.to_string() }
     }
 
     /// Whoever read the output has enough, as `head` does: no failure, but no reason to go on.

@@ -1,10 +1,12 @@
-//! `stator status`: how the cluster is doing, as one of its nodes sees it.
+//! `stator status`: how the cluster is doing, as one of its nodes sees it; or which of them run, when none can tell.
 
+use futures::future::join_all;
 use serde_json::json;
+use stator_client::GrpcTransport;
 use stator_proto::v1::{DescribeClusterResponse, Liveness, PartitionDescription};
 
 use super::endpoints::Endpoints;
-use super::output::{Failure, Format, Output, print, print_columns};
+use super::output::{Failure, Format, Output, note, print, print_columns};
 
 /// Shows how the cluster is doing
 #[derive(Debug, clap::Args)]
@@ -15,11 +17,71 @@ pub(crate) struct Status {
     endpoints: Endpoints,
 }
 
+/// What asking one of the endpoints came to.
+struct Asked {
+    endpoint: String,
+    told: Result<DescribeClusterResponse, stator_client::Error>,
+}
+
+impl Asked {
+    /// Why it told nothing; an endpoint behind which no node is is told apart from a node that does not know.
+    fn state(&self) -> String {
+        match &self.told {
+            Ok(told) => format!("node {}", told.answering_node_id),
+            Err(error) if error.is_unreachable() => "cannot be reached".to_owned(),
+            Err(error) => format!("runs, but does not tell: {}", error.message()),
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let told = self.told.as_ref();
+        let reached = !told.is_err_and(stator_client::Error::is_unreachable);
+        json!({
+            "endpoint": self.endpoint,
+            "reached": reached,
+            "error": self.told.as_ref().err().map(ToString::to_string),
+        })
+    }
+}
+
 pub(crate) async fn run(status: Status) -> Result<(), Failure> {
     let connection = status.endpoints.connect()?;
-    let cluster = connection.transport.describe_cluster().await;
-    let cluster = cluster.map_err(|error| connection.failure(error))?;
-    if status.output.json(Format::Text) { json(&cluster) } else { text(&cluster) }
+    let is_json = status.output.json(Format::Text);
+    // Each by itself: what one cannot tell another may, and which of them run is worth knowing when none can.
+    let asked = connection.endpoints.iter().map(|endpoint| ask(endpoint.clone()));
+    let asked = join_all(asked).await;
+    let asked_json: Vec<_> = asked.iter().map(Asked::json).collect();
+    if let Some(cluster) = asked.iter().find_map(|asked| asked.told.as_ref().ok()) {
+        for silent in asked.iter().filter(|asked| asked.told.is_err()) {
+            note(format_args!("{} {}", silent.endpoint, silent.state()));
+        }
+        return if is_json { json(cluster, &asked_json) } else { text(cluster) };
+    }
+    let reached = |asked: &&Asked| asked.told.as_ref().is_err_and(|why| !why.is_unreachable());
+    let some = asked.iter().find(reached).or_else(|| asked.first());
+    let error = some.and_then(|asked| asked.told.as_ref().err());
+    match error {
+        Some(error) if error.is_unavailable() && !error.is_unreachable() => {
+            note("No node knows how the cluster is doing: too few of them may be up.");
+            if is_json {
+                return print(json!({ "asked": asked_json }));
+            }
+            let heads = ["ENDPOINT", "STATE"].map(str::to_owned);
+            let rows = asked.iter().map(|asked| [asked.endpoint.clone(), asked.state()]);
+            print_columns(&std::iter::once(heads).chain(rows).collect::<Vec<_>>())
+        }
+        Some(error) => Err(connection.failure(error.clone())),
+        None => Err(Failure::usage("endpoints: there is none")),
+    }
+}
+
+/// Asks the node at an endpoint.
+async fn ask(endpoint: String) -> Asked {
+    let told = match GrpcTransport::builder().endpoint(&endpoint).build() {
+        Ok(transport) => transport.describe_cluster().await,
+        Err(error) => Err(error),
+    };
+    Asked { endpoint, told: told.map_err(Into::into) }
 }
 
 const fn liveness(liveness: Liveness) -> &'static str {
@@ -31,7 +93,7 @@ const fn liveness(liveness: Liveness) -> &'static str {
     }
 }
 
-fn json(cluster: &DescribeClusterResponse) -> Result<(), Failure> {
+fn json(cluster: &DescribeClusterResponse, asked: &[serde_json::Value]) -> Result<(), Failure> {
     let nodes = cluster.nodes.iter().map(|node| {
         json!({
             "node": node.node_id,
@@ -46,6 +108,7 @@ fn json(cluster: &DescribeClusterResponse) -> Result<(), Failure> {
     });
     print(json!({
         "cluster_id": cluster.cluster_id,
+        "asked": asked,
         "answered_by": cluster.answering_node_id,
         "catalog_leader": cluster.catalog_leader_node_id,
         "format_version": cluster.format_version,

@@ -1,4 +1,4 @@
-//! `stator table`: to make, list, describe and delete tables.
+//! `stator table`: to make, list, describe, update and delete tables.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -8,7 +8,7 @@ use stator_client::{KeyType, TableDescription};
 use super::endpoints::{Connection, Endpoints};
 use super::output::{Failure, Format, Output, note, print, print_fields};
 
-/// Makes, lists, describes and deletes tables
+/// Makes, lists, describes, updates and deletes tables
 #[derive(Debug, clap::Args)]
 pub(crate) struct Table {
     #[command(subcommand)]
@@ -20,6 +20,7 @@ enum Command {
     Create(Create),
     List(List),
     Describe(Describe),
+    Update(Update),
     Delete(Delete),
 }
 
@@ -76,6 +77,22 @@ struct Describe {
     endpoints: Endpoints,
 }
 
+/// Changes a table's settings
+#[derive(Debug, clap::Args)]
+struct Update {
+    /// The table's name
+    table: String,
+
+    /// Whether to refuse to delete the table
+    #[arg(long, value_name = "true|false", action = clap::ArgAction::Set)]
+    deletion_protection: bool,
+
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    endpoints: Endpoints,
+}
+
 /// Deletes a table and its items
 #[derive(Debug, clap::Args)]
 struct Delete {
@@ -108,6 +125,7 @@ pub(crate) async fn run(table: Table) -> Result<(), Failure> {
         Command::Create(create) => create.run().await,
         Command::List(list) => list.run().await,
         Command::Describe(describe) => describe.run().await,
+        Command::Update(update) => update.run().await,
         Command::Delete(delete) => delete.run().await,
     }
 }
@@ -128,7 +146,8 @@ impl Create {
         if let Some(partitions) = self.partitions {
             request = request.partitions(partitions);
         }
-        let mut made = request.send().await.map_err(|error| connection.failure(error))?.table;
+        let made = request.send().await;
+        let mut made = made.map_err(|error| connection.table_failure(error, &self.table))?.table;
         if self.wait {
             let active = client.wait_until_active(&self.table).await;
             active.map_err(|error| connection.failure(error))?;
@@ -169,6 +188,16 @@ impl Describe {
     }
 }
 
+impl Update {
+    async fn run(self) -> Result<(), Failure> {
+        let connection = self.endpoints.connect()?;
+        let request = connection.client.update_table().table_name(&self.table);
+        let changed = request.deletion_protection(self.deletion_protection).send().await;
+        let changed = changed.map_err(|error| connection.table_failure(error, &self.table))?;
+        show(&changed.table, self.output)
+    }
+}
+
 impl Delete {
     async fn run(self) -> Result<(), Failure> {
         let connection = self.endpoints.connect()?;
@@ -177,7 +206,8 @@ impl Delete {
             confirm(&table)?;
         }
         let request = connection.client.delete_table().table_name(&self.table);
-        request.send().await.map_err(|error| connection.failure(error))?;
+        let deleted = request.send().await;
+        deleted.map_err(|error| connection.table_failure(error, &self.table))?;
         Ok(())
     }
 }

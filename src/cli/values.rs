@@ -7,7 +7,7 @@ use serde_json::Value;
 use stator_client::Item;
 use stator_proto::json;
 
-use super::output::Failure;
+use super::output::{Failure, note};
 
 /// More than the largest item, however it is written.
 const ARGUMENT_BYTES_MAX: u64 = 32 << 20;
@@ -27,17 +27,34 @@ impl Dialect {
 
     /// The item that an argument says: text, `@file`, or `-` for standard input.
     pub(crate) fn item(self, flag: &str, argument: &str) -> Result<Item, Failure> {
-        self.item_of_text(&read(flag, argument)?)
-            .map_err(|why| Failure::usage(format!("{flag}: {why}")))
+        let refused = |why: &str| Failure::usage(format!("{flag}: {why}"));
+        let value = json::parse(&read(flag, argument)?).map_err(|why| refused(why.message()))?;
+        if !self.ddb_json && looks_typed(&value) {
+            note(format_args!(
+                "{flag} is taken as plain JSON, but looks like DynamoDB's, which names types: that needs --ddb-json"
+            ));
+        }
+        self.item_of_json(&value).map_err(|why| {
+            let hint = if self.ddb_json && json::item_from_plain_json(&value).is_ok() {
+                ". It is read as DynamoDB's JSON; without --ddb-json it would be read as plain JSON"
+            } else {
+                ""
+            };
+            refused(&format!("{why}{hint}"))
+        })
     }
 
     /// The item that a text says.
     pub(crate) fn item_of_text(self, text: &[u8]) -> Result<Item, String> {
         let value = json::parse(text).map_err(|error| error.message().to_owned())?;
+        self.item_of_json(&value)
+    }
+
+    fn item_of_json(self, value: &Value) -> Result<Item, String> {
         let item = if self.ddb_json {
-            json::item_from_dynamodb_json(&value)
+            json::item_from_dynamodb_json(value)
         } else {
-            json::item_from_plain_json(&value)
+            json::item_from_plain_json(value)
         };
         item.map_err(|error| error.message().to_owned())
     }
@@ -50,6 +67,12 @@ impl Dialect {
             json::item_to_plain_json(item)
         }
     }
+}
+
+/// Whether this is DynamoDB's JSON, as far as that can be told: it is plain JSON as well.
+fn looks_typed(value: &Value) -> bool {
+    let some = value.as_object().is_some_and(|members| !members.is_empty());
+    some && json::item_from_dynamodb_json(value).is_ok()
 }
 
 /// What an argument says: itself, or a file's content, or what standard input holds.
@@ -96,11 +119,14 @@ impl Substitutions {
     /// The names.
     pub(crate) fn names(&self) -> Result<std::collections::BTreeMap<String, String>, Failure> {
         let Some(argument) = &self.names else { return Ok(Default::default()) };
-        serde_json::from_slice(&read("--names", argument)?).map_err(|error| {
+        let refused = |why: &dyn std::fmt::Display| {
             Failure::usage(format!(
-                "--names: it must be an object of texts, as in '{{\"#y\": \"year\"}}': {error}"
+                "--names: it must be an object of texts, as in '{{\"#y\": \"year\"}}': {why}"
             ))
-        })
+        };
+        let value = json::parse(&read("--names", argument)?);
+        let value = value.map_err(|error| refused(&error.message()))?;
+        serde_json::from_value(value).map_err(|error| refused(&error))
     }
 
     /// The values.

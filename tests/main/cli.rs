@@ -38,6 +38,15 @@ fn a_table_is_made_listed_described_and_deleted() {
     assert_eq!(told["sort"], json!(null));
     assert_eq!(told["partitions"], json!(2));
 
+    let protect =
+        |on| ["table", "update", "other", "--deletion-protection", on, "--output", "json"];
+    let told = database.run(&protect("true")).json();
+    assert_eq!(told["deletion_protection"], json!(true));
+    let refused = database.run(&["table", "delete", "other", "--yes"]).refused(1);
+    assert!(refused.contains("stator table update other --deletion-protection false"), "{refused}");
+    let told = database.run(&protect("false")).json();
+    assert_eq!(told["deletion_protection"], json!(false));
+
     assert!(database.run(&["table", "delete", "other"]).refused(2).contains("--yes"));
     assert_eq!(database.run(&["table", "list"]).ok(), "music\nother\n");
     database.run(&["table", "delete", "other", "--yes"]).ok();
@@ -162,11 +171,13 @@ fn a_dump_is_loaded_as_it_was() {
     for n in 0..60 {
         put(database, &json!({ "artist": format!("a{}", n % 7), "song": format!("{n}"), "n": n }));
     }
-    database.run(&["dump", "music", "--out", "music.jsonl"]).ok();
+    let dumped = database.run(&["dump", "music", "--out", "music.jsonl"]);
+    assert_eq!((dumped.code, &*dumped.err), (Some(0), "61 items dumped\n"));
     let again = database.run(&["dump", "music", "--out", "music.jsonl"]).refused(2);
     assert!(again.contains("--out music.jsonl") && again.contains("--resume"), "{again}");
 
-    database.run(&["load", "copy", "music.jsonl"]).ok();
+    let loaded = database.run(&["load", "copy", "music.jsonl"]);
+    assert_eq!((loaded.code, &*loaded.err), (Some(0), "61 items loaded into copy\n"));
     let text = fs::read_to_string(database.dir().join("music.jsonl")).expect("read");
     assert_eq!(text.lines().count(), 63, "a header, the items, a last line");
     let copied = database.run(&["dump", "copy"]).ok();
@@ -293,11 +304,84 @@ fn exit_codes_tell_what_to_do() {
     assert!(refused.contains("@nowhere"), "{refused}");
     let refused = nobody.run(&["table", "create", "music", "--key", "artist:X"]).refused(2);
     assert!(refused.contains("artist:X") && refused.contains("S, N or B"), "{refused}");
+    let refused = nobody.run(&["status", "--endpoints", "127.0.0.1"]).refused(2);
+    assert!(refused.contains("HOST:PORT"), "{refused}");
     let refused = nobody.run(&["status", "--endpoints", "ftp://x"]).refused(2);
     assert!(refused.contains("ftp://x"), "{refused}");
     assert!(nobody.run(&["--help"]).ok().contains("cluster"));
     assert!(nobody.run(&["--version"]).ok().starts_with("stator 0."));
     assert!(nobody.run(&["completions", "bash"]).ok().contains("_stator()"));
+}
+
+/// Takes connections, reads, and never answers.
+fn silent() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        let connections: Vec<_> = listener.incoming().collect();
+        drop(connections);
+    });
+    address
+}
+
+#[test]
+fn a_write_in_doubt_has_a_code_of_its_own() {
+    let database = Database::at(silent());
+    let put = ["item", "put", "music", "--item", "{}", "--timeout", "1"];
+    let told = database.run(&put).refused(4);
+    assert!(told.contains("UncertainException") && told.contains("read the item"), "{told}");
+    let create = ["table", "create", "music", "--key", "artist:S", "--timeout", "1"];
+    let told = database.run(&create).refused(4);
+    assert!(told.contains("stator table describe music"), "{told}");
+    assert!(!told.contains("read the item"), "{told}");
+    assert!(database.run(&["--help"]).ok().contains("4 a write may have been applied"));
+}
+
+#[test]
+fn hints_name_what_would_help() {
+    let node = music();
+    let database = &node.database;
+    let key = r#"{"artist":"a","song":"x"}"#;
+    let get = ["item", "get", "music", "--key", key, "--projection", "song, Region"];
+    let told = database.run(&get).refused(1);
+    assert!(told.contains("#Region in") && told.contains(r##"'{"#Region": "Region"}'"##), "{told}");
+
+    // The other dialect of JSON.
+    let typed = r#"{"artist":{"S":"a"},"song":{"S":"x"}}"#;
+    let told = database.run(&["item", "put", "music", "--item", typed]).refused(1);
+    assert!(told.contains("--item") && told.contains("--ddb-json"), "{told}");
+    let told = database.run(&["item", "get", "music", "--ddb-json", "--key", key]).refused(2);
+    assert!(told.contains("--key") && told.contains("without --ddb-json"), "{told}");
+    let told = database.run(&["item", "put", "music", "--item", key]);
+    assert!(told.err.is_empty(), "{told:?}");
+
+    for (text, key) in [
+        (r#"{"artist":"a","song":"x","song":"y"}"#, "song"),
+        (r#"{"artist":"a","song":"x","m":[{"n":1,"n":1}]}"#, "n"),
+    ] {
+        let told = database.run(&["item", "put", "music", "--item", text]).refused(2);
+        assert!(told.contains("twice") && told.contains(&format!("{key:?}")), "{told}");
+    }
+    let names = [&get[..], &["--names", r##"{"#r":"a","#r":"b"}"##]].concat();
+    assert!(database.run(&names).refused(2).contains("twice"));
+
+    // What only an update can return.
+    let put = ["item", "put", "music", "--item", key, "--return", "all-new"];
+    let told = database.run(&put).refused(2);
+    assert!(told.contains("all-old") && !told.contains("updated"), "{told}");
+}
+
+#[test]
+fn an_admin_port_is_told_from_a_database() {
+    let dir = directory();
+    let mut command = serve(dir.path(), "data");
+    command.args(["--admin-listen", "127.0.0.1:0"]);
+    let node = Running::start(command);
+    let admin = node.ready["admin"].as_str().expect("an admin port");
+    for arguments in [&["status"][..], &["table", "list"]] {
+        let told = Database::at(admin).run(arguments).refused(1);
+        assert!(told.contains("admin port"), "{told}");
+    }
 }
 
 #[test]

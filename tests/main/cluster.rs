@@ -144,6 +144,7 @@ fn a_cluster_that_was_stopped_goes_on_where_it_was() {
         let whole = [&["--dir", "data"], &arguments[..]].concat();
         let told = finish(self::cluster(dir.path(), &whole), "").refused(2);
         assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+        assert!(told.contains(&format!("Leave {} out", arguments[0])), "{told}");
     }
 
     let again = Cluster::start_in(dir, &["--dir", "data"]);
@@ -152,6 +153,36 @@ fn a_cluster_that_was_stopped_goes_on_where_it_was() {
     let other = finish(self::cluster(again.dir.path(), &["--dir", "data"]), "").refused(1);
     let supervisor = format!("process {}", again.supervisor.pid());
     assert!(other.contains("--dir") && other.contains(&supervisor), "{other}");
+}
+
+/// Stops a cluster in good order, and loses a node's data.
+fn lose(cluster: Cluster, node: &str) -> (TempDir, String) {
+    let Cluster { supervisor, dir, .. } = cluster;
+    let (code, said) = supervisor.terminate();
+    assert_eq!(code, Some(0), "{said}");
+    fs::remove_dir_all(dir.path().join("data").join(node).join("data")).expect("removed");
+    (dir, said)
+}
+
+#[test]
+fn a_node_that_lost_its_data_does_not_keep_the_others_from_serving() {
+    let cluster = Cluster::start(&["--dir", "data"]);
+    cluster.create_table();
+    cluster.put("a");
+    let (dir, _) = lose(cluster, "node-2");
+
+    let again = Cluster::start_in(dir, &["--dir", "data"]);
+    assert!(again.supervisor.ready["pids"][1].is_null(), "{}", again.supervisor.ready);
+    again.put("b");
+    assert_eq!(again.count(), json!(2));
+    let (dir, said) = lose(again, "node-3");
+    assert!(said.contains("node 2 ended") && said.contains("another data directory"), "{said}");
+    assert!(said.contains("node.log") && !said.contains("node 3 ended"), "{said}");
+
+    // One of three is too few.
+    let refused = finish(self::cluster(dir.path(), &["--dir", "data"]), "").refused(1);
+    assert!(refused.contains("node 2 ended") && refused.contains("node 3 ended"), "{refused}");
+    assert!(refused.contains("2 of 3 nodes"), "{refused}");
 }
 
 #[test]
@@ -198,6 +229,29 @@ fn a_node_is_left_dead_if_so_asked() {
     assert!(eventually(|| cluster.record()["pids"][2].is_null()));
     cluster.put("a");
     assert_eq!(cluster.record()["pids"], json!([pids[0], pids[1], null]));
+    let told = cluster.database.run(&["status"]);
+    assert!(told.err.contains("cannot be reached"), "{told:?}");
+    assert!(told.ok().contains("dead"));
+
+    // With one of three left nothing is served, and that is told from a database that does not run.
+    signal(pids[1], Signal::KILL);
+    assert!(eventually(|| cluster.record()["pids"][1].is_null()));
+    let key = r#"{"artist":"a"}"#;
+    let get = ["item", "get", "music", "--key", key, "--timeout", "3"];
+    // A leader may read for as long as its lease lasts.
+    let mut last = None;
+    let refused = eventually(|| last.insert(cluster.database.run(&get)).code != Some(0));
+    assert!(refused, "{last:?}");
+    let told = last.expect("it was asked").refused(3);
+    assert!(told.contains("stator status") && !told.contains("Is the database running"), "{told}");
+    let told = cluster.database.run(&["status"]).ok();
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines.len() == 4 && lines[1].contains("runs, but does not tell"), "{told}");
+    assert!(lines[2..].iter().all(|line| line.contains("cannot be reached")), "{told}");
+    let told = cluster.database.run(&["status", "--output", "json"]).json();
+    assert_eq!(told["asked"][0]["reached"], json!(true));
+    assert_eq!(told["asked"][1]["reached"], json!(false));
+
     let (code, said) = cluster.supervisor.terminate();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("node 3") && said.contains("signal: 9"), "{said}");
@@ -210,7 +264,8 @@ fn a_cluster_refuses_what_it_cannot_do_and_says_why() {
     let refused =
         |arguments: &[&str], code: i32| finish(cluster(dir.path(), arguments), "").refused(code);
     for (arguments, parts) in [
-        (["--engine", "memory"], ["--engine", "fjall or sled"]),
+        (["--engine", "memory"], ["--engine", "must be fjall or sled"]),
+        (["--engine", "rocks"], ["--engine", "must be fjall or sled"]),
         (["--memory", "1MiB"], ["memory = 1MiB", "128MiB"]),
         (["--nodes", "0"], ["--nodes", "0"]),
         (["--base-port", "65530"], ["--base-port 65530", "65535"]),
@@ -246,4 +301,16 @@ fn a_cluster_refuses_what_it_cannot_do_and_says_why() {
     let base = (port - 10).to_string();
     let told = refused(&["--dir", "new", "--base-port", &base], 1);
     assert!(told.contains("node 2") && told.contains(&format!("127.0.0.1:{port}")), "{told}");
+    assert!(told.contains("--base-port") && !dir.path().join("new").exists(), "{told}");
+
+    // A record without any node's data binds nobody to its ports, nodes or engine.
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let record = json!({
+        "format": 1, "engine": "sled", "base_port": port, "endpoints": [url(port)], "admin": [url(port + 1)],
+        "pids": [null], "supervisor": null,
+    });
+    fs::create_dir(dir.path().join("new")).expect("made");
+    fs::write(dir.path().join("new/cluster.json"), record.to_string()).expect("written");
+    let new = Cluster::start_in(dir, &["--dir", "new", "--nodes", "2"]);
+    assert_eq!(new.pids().len(), 2);
 }

@@ -27,7 +27,7 @@ async fn what_is_put_is_read_after_the_directory_is_opened_again() {
                 .expect("put");
         }
         drop(client);
-        database.close().await;
+        assert!(database.close().await, "nobody is left who could keep it open");
     }
     let database = stator::open(&path).await.expect("opens again");
     let client = database.client();
@@ -44,4 +44,12 @@ async fn what_is_put_is_read_after_the_directory_is_opened_again() {
             Some(&AttributeValue::from(n))
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_left_keeps_the_database_open() {
+    let database = stator::in_memory().await.expect("opens");
+    let client = database.client();
+    assert!(!database.close().await);
+    client.list_tables().send().await.expect("it is open");
 }

@@ -335,3 +335,35 @@ async fn a_table_needs_a_key() {
     let error = client.create_table().table_name("t").send().await.unwrap_err();
     assert!(error.is_validation());
 }
+
+/// Fails after a while, and counts how often it did.
+struct Slow(Mutex<u32>);
+
+impl Transport for Slow {
+    fn call(
+        &self,
+        _: Request,
+        options: CallOptions,
+    ) -> BoxFuture<'_, stator_model::Result<Answer>> {
+        *self.0.lock().unwrap() += 1;
+        let late = options.deadline <= Instant::now().into_std();
+        async move {
+            let text = if late { "late" } else { "node 2 does not lead" };
+            Err(ModelError::new(ErrorKind::Unavailable, text).with_retry(Retry::Elsewhere))
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_end_of_its_time_a_call_tells_what_it_met_and_not_that_it_is_late() {
+    for milliseconds in 1..40 {
+        let timeout = Duration::from_millis(milliseconds);
+        let mut policy = RetryPolicy::default().with_attempts_max(u32::MAX);
+        policy.pause_max = Duration::from_millis(7);
+        let client = Client::builder(Slow(Mutex::new(0))).retry(policy).timeout(timeout).build();
+        let error = client.get_item().table_name("t").key("p", "a").send().await.unwrap_err();
+        assert_eq!(error.message(), "node 2 does not lead");
+        assert!(error.is_unavailable() && !error.is_unreachable());
+    }
+}

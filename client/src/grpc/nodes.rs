@@ -112,7 +112,9 @@ impl Node {
     fn new(endpoint: &str, channels: usize, connect_timeout: Duration) -> Result<Self> {
         let address = Endpoint::from_shared(endpoint.to_owned())
             .map_err(|error| Error::validation(format!("{endpoint:?} is no endpoint: {error}")))?;
-        if address.uri().scheme_str() != Some("http") || address.uri().host().is_none() {
+        if address.uri().scheme_str() != Some("http")
+            || address.uri().host().is_none_or(str::is_empty)
+        {
             let text = format!("{endpoint:?} is no endpoint: http://HOST:PORT is one");
             return Err(Error::validation(text));
         }

@@ -404,11 +404,58 @@ fn a_transport_outlives_the_runtime_that_it_was_first_used_on() {
     }
 }
 
+#[tokio::test]
+async fn that_no_node_is_reached_is_told_apart() {
+    let nobody = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
+    let client = Client::builder(transport(&nobody)).retry(crate::RetryPolicy::never()).build();
+    let error = client.get_item().table_name("t").key("p", "a").send().await.unwrap_err();
+    assert!(error.is_unreachable(), "{error}");
+    assert!(nobody.iter().all(|endpoint| error.message().contains(endpoint)), "{error}");
+    let error = transport(&nobody).describe_cluster().await.unwrap_err();
+    assert!(crate::Error::from(error.clone()).is_unreachable(), "{error}");
+    assert!(nobody.iter().all(|endpoint| error.message().contains(endpoint)), "{error}");
+
+    let node = Fake::start().await;
+    for _ in 0..2 {
+        let lost = Error::new(ErrorKind::Unavailable, "nobody leads the partition");
+        node.then(Reply::Refuse(lost, None));
+    }
+    let client = Client::builder(transport(&[nobody[0], &node.endpoint]))
+        .retry(crate::RetryPolicy::default().with_attempts_max(2))
+        .build();
+    let error = client.get_item().table_name("t").key("p", "a").send().await.unwrap_err();
+    assert!(error.is_unavailable() && !error.is_unreachable(), "{error}");
+    assert!(error.message().contains("nobody leads"), "{error}");
+}
+
 #[test]
 fn endpoints_are_checked() {
     assert!(GrpcTransport::builder().build().is_err());
-    for endpoint in ["", "127.0.0.1", "127.0.0.1:7000", "https://a:1", "http://", "h ttp://a"] {
+    for endpoint in ["", "127.0.0.1", "https://a:1", "http://", "h ttp://a", "a b:1", ":"] {
         let built = GrpcTransport::builder().endpoint(endpoint).build();
         assert!(built.is_err(), "{endpoint:?} passes");
     }
+    // Routes name a node in the whole form, and must find the same one.
+    let transport = transport(&["127.0.0.1:7400", "http://127.0.0.1:7401/"]);
+    let nodes = transport.shared.nodes.candidates(&["http://127.0.0.1:7400".to_owned()]);
+    let names: Vec<_> = nodes.iter().map(|node| node.endpoint()).collect();
+    assert_eq!(names, ["http://127.0.0.1:7400", "http://127.0.0.1:7401"]);
+}
+
+#[test]
+fn a_client_takes_one_endpoint_or_several() {
+    let [a, b] = ["127.0.0.1:7400", "http://127.0.0.1:7401"];
+    let owned = vec![a.to_owned(), b.to_owned()];
+    let clients = [
+        Client::connect(a),
+        Client::connect(b.to_owned()),
+        Client::connect(&owned[0]),
+        Client::connect([a, b]),
+        Client::connect(&[a, b][..]),
+        Client::connect(&owned),
+        Client::connect(owned.as_slice()),
+        Client::connect(owned.clone()),
+    ];
+    assert!(clients.iter().all(Result::is_ok));
+    assert!(Client::connect(Vec::<String>::new()).is_err());
 }

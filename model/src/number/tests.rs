@@ -510,3 +510,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_number_in_debug_shows_its_digits() {
+    let values = ["0", "-19.90", "1e-130", "12345678901234567890123456789012345678"];
+    for value in values.map(number) {
+        assert_eq!(format!("{value:?}"), format!("N({value})"));
+    }
+    assert_eq!(format!("{:?}", number("-19.90")), "N(-19.9)");
+}

@@ -113,3 +113,21 @@ fn what_is_no_value_is_refused() {
     assert_eq!(refusal(item_from_plain_json(&json!([]))), "Expected an object, found an array");
     assert!(refusal(parse(b"{")).starts_with("Not JSON: "));
 }
+
+#[test]
+fn a_key_twice_is_refused_by_name_wherever_it_is() {
+    for (text, key) in [
+        (r#"{"a":1,"a":1}"#, "a"),
+        (r#"{"a":{"b":[1.5,{"c":null,"c":true}]}}"#, "c"),
+        (r#"{"":"x","":"y"}"#, ""),
+        // The same key, written in two ways.
+        (r#"{"a":1,"\u0061":2}"#, "a"),
+    ] {
+        let error = parse(text.as_bytes()).unwrap_err();
+        let told = format!("the key {key:?} is there twice");
+        assert!(error.message().contains(&told), "{error}");
+    }
+    for text in [r#"{"a":{"a":1},"b":{"a":1e+100}}"#, "[]", "-1.50", "[true,null,\"x\"]"] {
+        assert_eq!(parse(text.as_bytes()).unwrap().to_string(), text);
+    }
+}

@@ -57,7 +57,7 @@ impl Etcd {
             for (endpoint, name) in endpoints.iter().zip(&settings.endpoints) {
                 let channel = endpoint.connect().await;
                 let unreachable =
-                    |error| Failure::unreachable(format!("{name} cannot be reached: {error}"));
+                    |error| Failure::unavailable(format!("{name} cannot be reached: {error}"));
                 channels.push(channel.map_err(unreachable)?);
             }
         }

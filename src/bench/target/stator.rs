@@ -1,6 +1,6 @@
 //! Stator, over gRPC or in this process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use stator::{
@@ -45,9 +45,12 @@ impl Stator {
             .channels_per_node(settings.channels_per_endpoint())
             .build()
             .map_err(Failure::usage)?;
-        let cluster = transport.describe_cluster().await.map_err(Failure::unreachable)?;
-        let versions: Vec<_> = cluster.nodes.iter().map(|node| node.version.as_str()).collect();
-        let version = format!("stator {}, nodes: {}", versions.join(" "), versions.len());
+        let cluster = transport.describe_cluster().await.map_err(Failure::unavailable)?;
+        // More than one only while a cluster is given a new version.
+        let versions: BTreeSet<_> =
+            cluster.nodes.iter().map(|node| node.version.as_str()).collect();
+        let versions = versions.into_iter().collect::<Vec<_>>().join(" and ");
+        let version = format!("stator {versions}, nodes: {}", cluster.nodes.len());
         let client = Client::builder(transport).timeout(TIMEOUT).build();
         Self::with_table(client, settings, version, None).await
     }

@@ -11,6 +11,8 @@
 //!
 //! # Invariants
 //! - Nodes do not outlive the supervisor, however it ends: each holds a pipe from it and ends with the pipe.
+//! - A cluster that is new begins with all of its nodes. One that was there before goes on with a majority of them: a node
+//!   that refuses to start is named, with its reason, and does not keep the others from serving.
 //! - A temporary directory is removed at the end: by the supervisor, or if that was killed, by the last of its nodes.
 //! - What a directory was made with (nodes, engine, ports) it keeps; options that say otherwise are refused by name.
 //! - Nodes are in groups of processes of their own, so that a terminal's Ctrl-C reaches the supervisor alone.
@@ -72,9 +74,11 @@ pub(crate) struct Cluster {
 }
 
 fn engine(text: &str) -> Result<EngineKind, String> {
-    match text.parse()? {
-        EngineKind::Memory => Err("it must be fjall or sled: the nodes keep their data".to_owned()),
-        engine => Ok(engine),
+    match text.parse() {
+        Ok(EngineKind::Memory) | Err(_) => {
+            Err("it must be fjall or sled: the nodes keep their data".to_owned())
+        }
+        Ok(engine) => Ok(engine),
     }
 }
 

@@ -14,12 +14,16 @@ use crate::cli::output::Failure;
 const NODES_DEFAULT: u16 = 3;
 const BASE_PORT_DEFAULT: u16 = 7400;
 const LOCK: &str = "lock";
+/// What every node's data directory has.
+const NODE_FILE: &str = "node.toml";
 
 /// A cluster that is to run. The directory is this process's until it is dropped.
 pub(super) struct Plan {
     pub(super) dir: PathBuf,
     pub(super) record: Record,
     pub(super) memory: Option<ByteSize>,
+    /// Whether the cluster was never there before: then all of its nodes are needed to begin.
+    pub(super) is_new: bool,
     /// Whether the directory goes with the cluster.
     temporary: bool,
     _lock: File,
@@ -53,13 +57,16 @@ impl Plan {
         }
         refuse_foreign(&dir)?;
         let found = Record::read(&dir).map_err(Failure::refused)?;
+        // A first start that failed leaves a record, and nothing that would have to be kept.
+        let found = found.filter(|record| holds_data(&dir, record));
+        let is_new = found.is_none();
         let record = match found {
             Some(record) => agreed(options, &dir, record)?,
             None => founded(options)?,
         };
         let lock = lock(&dir)?;
         let (memory, temporary) = (options.memory, options.temp);
-        Ok(Self { dir, record, memory, temporary, _lock: lock })
+        Ok(Self { dir, record, memory, is_new, temporary, _lock: lock })
     }
 
     /// The nodes of the cluster.
@@ -101,6 +108,12 @@ fn founded(options: &Cluster) -> Result<Record, Failure> {
     };
     let ports = ports::from_base(base, nodes)
         .map_err(|why| Failure::usage(format!("--base-port {base} is not allowed: {why}")))?;
+    // Now, while nothing was made yet: a cluster keeps the ports that it was made with.
+    if let Some((node, why)) = ports::taken(&ports) {
+        return Err(Failure::refused(format!(
+            "node {node} cannot listen on {why}\nGive another --base-port; 0 takes free ones."
+        )));
+    }
     Ok(Record::new(engine, base, &ports))
 }
 
@@ -109,7 +122,8 @@ fn agreed(options: &Cluster, dir: &Path, record: Record) -> Result<Record, Failu
     let nodes = record.endpoints.len();
     let disagrees = |option: &str, asked: &dyn std::fmt::Display, made: &dyn std::fmt::Display| {
         Failure::usage(format!(
-            "{option} {asked} is not allowed: the cluster in {} was made with {made}, which it keeps",
+            "{option} {asked} is not allowed: the cluster in {} was made with {made}, which it keeps. Leave {option} out to \
+             run that one, or give another --dir for a new one",
             dir.display()
         ))
     };
@@ -132,12 +146,18 @@ fn agreed(options: &Cluster, dir: &Path, record: Record) -> Result<Record, Failu
     Ok(record)
 }
 
+/// Whether a node of a cluster has a data directory: then the cluster is what it was made as.
+fn holds_data(dir: &Path, record: &Record) -> bool {
+    (1..=record.endpoints.len())
+        .any(|node| dir.join(format!("node-{node}")).join("data").join(NODE_FILE).exists())
+}
+
 /// Refuses a directory that holds something else, before anything is put there.
 fn refuse_foreign(dir: &Path) -> Result<(), Failure> {
     if dir.join(record::FILE).exists() {
         return Ok(());
     }
-    if dir.join("node.toml").exists() {
+    if dir.join(NODE_FILE).exists() {
         return Err(Failure::refused(format!(
             "--dir {} is not allowed: it is a single node's directory; `stator serve` runs it, and a cluster needs another one",
             dir.display()

@@ -41,6 +41,18 @@ pub(super) fn free_base(nodes: u16) -> Result<u16, String> {
         .ok_or_else(|| format!("no free ports were found in {ATTEMPTS} attempts"))
 }
 
+/// The first node (from 1) that could not have its ports, and why.
+pub(super) fn taken(ports: &[u16]) -> Option<(usize, String)> {
+    (1..).zip(ports).find_map(|(node, first)| {
+        // The third is kept for later, and whoever has it is in nobody's way yet.
+        let why = [*first, first + 1].into_iter().find_map(|port| {
+            let address = (Ipv4Addr::LOCALHOST, port);
+            TcpListener::bind(address).err().map(|error| format!("127.0.0.1:{port}: {error}"))
+        });
+        why.map(|why| (node, why))
+    })
+}
+
 fn is_free(port: &u16) -> bool {
     (*port..port + PORTS_OF_A_NODE)
         .all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())

@@ -17,6 +17,8 @@ use crate::cli::stop::Stop;
 
 /// How long the nodes may take until all are ready for the first time.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a majority that is ready waits for the other nodes before it begins without them.
+const OTHERS_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the supervisor may take to end, with its nodes.
 const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 /// Between a node's death and its next start, at first and at most.
@@ -50,7 +52,7 @@ struct Shared {
     record: Mutex<Record>,
     events: mpsc::UnboundedSender<Event>,
     stop: watch::Receiver<bool>,
-    /// Whether all nodes have been ready: from then on their deaths are no refusal to start.
+    /// Whether the cluster has begun: from then on their deaths are no refusal to start.
     begun: watch::Receiver<bool>,
 }
 
@@ -76,15 +78,15 @@ pub(super) async fn run(plan: Plan, options: &Cluster, mut stop: Stop) -> Result
         nodes.into_iter().map(|node| tokio::spawn(tend(shared.clone(), node))).collect();
 
     let mut result = tokio::select! {
-        begun = all_ready(&mut told, count) => begun.map(|()| true),
-        _ = stop.asked() => Ok(false),
+        begun = Start::new(&shared.plan, count).wait(&shared, &mut told) => begun.map(Some),
+        _ = stop.asked() => Ok(None),
     };
-    if let Ok(true) = result {
+    if let Ok(Some(gone)) = result {
         begin.send_replace(true);
         shared.announce();
         result = tokio::select! {
-            gone = all_gone(&mut told, count) => Err(gone),
-            _ = stop.asked() => Ok(true),
+            gone = all_gone(&mut told, count - gone) => Err(gone),
+            _ = stop.asked() => Ok(None),
         };
     }
     stop.no_later_than(STOP_TIMEOUT);
@@ -97,31 +99,109 @@ pub(super) async fn run(plan: Plan, options: &Cluster, mut stop: Stop) -> Result
     result.map(drop)
 }
 
-/// Waits until all nodes are ready.
-async fn all_ready(
-    events: &mut mpsc::UnboundedReceiver<Event>,
-    count: usize,
-) -> Result<(), Failure> {
-    let mut ready = vec![false; count];
-    let waiting = async {
-        while !ready.iter().all(|ready| *ready) {
-            match events.recv().await {
-                Some(Event::Ready(index)) => ready[index] = true,
-                Some(Event::Gone(index, why)) => {
-                    return Err(Failure::refused(format!("node {} {why}", index + 1)));
+/// How far the nodes are with starting.
+struct Start {
+    ready: Vec<bool>,
+    /// Why nodes ended that will not be started again.
+    gone: Vec<Option<String>>,
+    /// How many nodes have to be ready: all of a new cluster's, a majority of one that was there before.
+    needed: usize,
+}
+
+impl Start {
+    fn new(plan: &Plan, count: usize) -> Self {
+        let needed = if plan.is_new { count } else { count / 2 + 1 };
+        Self { ready: vec![false; count], gone: vec![None; count], needed }
+    }
+
+    /// Waits until the cluster can begin, and answers how many of its nodes are gone.
+    async fn wait(
+        mut self,
+        shared: &Shared,
+        events: &mut mpsc::UnboundedReceiver<Event>,
+    ) -> Result<usize, Failure> {
+        let mut until = tokio::time::Instant::now() + READY_TIMEOUT;
+        let gone = |start: &Self| start.gone.iter().flatten().count();
+        loop {
+            let (ready, gone) = (self.count_ready(), gone(&self));
+            if self.gone.len() - gone < self.needed {
+                return Err(self.too_few());
+            }
+            if ready + gone == self.ready.len() {
+                return Ok(gone);
+            }
+            let event = match tokio::time::timeout_at(until, events.recv()).await {
+                Ok(Some(event)) => event,
+                // The last of the tasks has told, so there is nothing to wait for.
+                Ok(None) => return Ok(gone),
+                Err(_) if ready >= self.needed => {
+                    self.tell_unready(shared);
+                    return Ok(gone);
                 }
-                None => break,
+                Err(_) => {
+                    return Err(Failure::refused(format!(
+                        "the nodes were not ready in {} seconds; their logs may tell why: {}",
+                        READY_TIMEOUT.as_secs(),
+                        shared.plan.dir.join("node-*").join("node.log").display()
+                    )));
+                }
+            };
+            match event {
+                Event::Ready(index) => self.ready[index] = true,
+                Event::Gone(index, why) => {
+                    self.ready[index] = false;
+                    let left = self.gone.len() - gone - 1;
+                    if left >= self.needed {
+                        shared.tell(&format!("node {} {why}", index + 1));
+                        shared.tell(&advice(shared, index + 1));
+                    }
+                    self.gone[index] = Some(why);
+                }
+            }
+            if self.count_ready() == self.needed {
+                until = until.min(tokio::time::Instant::now() + OTHERS_TIMEOUT);
             }
         }
-        Ok(())
-    };
-    match tokio::time::timeout(READY_TIMEOUT, waiting).await {
-        Ok(result) => result,
-        Err(_) => Err(Failure::refused(format!(
-            "the nodes were not ready in {} seconds; their logs may tell why",
-            READY_TIMEOUT.as_secs()
-        ))),
     }
+
+    fn count_ready(&self) -> usize {
+        self.ready.iter().filter(|ready| **ready).count()
+    }
+
+    fn tell_unready(&self, shared: &Shared) {
+        let nodes = (1..).zip(self.ready.iter().zip(&self.gone));
+        for (node, _) in nodes.filter(|(_, (ready, gone))| !**ready && gone.is_none()) {
+            shared
+                .tell(&format!("node {node} is not ready yet; {} may tell why", log(shared, node)));
+        }
+    }
+
+    fn too_few(&self) -> Failure {
+        let gone = (1..).zip(&self.gone);
+        let gone = gone.filter_map(|(node, why)| Some(format!("node {node} {}", why.as_ref()?)));
+        let gone = gone.collect::<Vec<_>>().join("\n");
+        Failure::refused(format!(
+            "{gone}\n{} of {} nodes have to run, and too few are left",
+            self.needed,
+            self.ready.len()
+        ))
+    }
+}
+
+/// What to do about a node of a cluster that was there before.
+fn advice(shared: &Shared, node: usize) -> String {
+    let data = shared.plan.dir.join(format!("node-{node}")).join("data");
+    format!(
+        "the other nodes go on without node {node}. {} has all that it said. Mend the cause and \
+         start the cluster again; if the data in {} is lost, the others have it all, and a new cluster can be loaded from a \
+         `stator dump` of this one",
+        log(shared, node),
+        data.display()
+    )
+}
+
+fn log(shared: &Shared, node: usize) -> String {
+    shared.plan.dir.join(format!("node-{node}")).join("node.log").display().to_string()
 }
 
 /// Waits until no node is left.
@@ -152,7 +232,9 @@ async fn tend(shared: Arc<Shared>, node: NodePlan) {
             Err(error) => format!("could not be started: {error}"),
         };
         if !*shared.begun.borrow() || !shared.restart {
-            shared.tell(&format!("node {} {why}", node.index + 1));
+            if *shared.begun.borrow() {
+                shared.tell(&format!("node {} {why}", node.index + 1));
+            }
             let last = last_line(&node.log_file).map(|line| format!(": {line}"));
             let told = format!("{why}{}", last.unwrap_or_default());
             let _ = shared.events.send(Event::Gone(node.index, told));
@@ -191,7 +273,7 @@ impl Shared {
         };
         if ready == Some(true) {
             let _ = self.events.send(Event::Ready(index));
-            if !first {
+            if !first || *self.begun.borrow() {
                 self.tell(&format!("node {} is ready", index + 1));
             }
         }
@@ -228,9 +310,11 @@ impl Shared {
             return say(serde_json::to_string(&line).unwrap_or_default());
         }
         say("ready");
-        let pids = record.pids.iter().map(|pid| pid.unwrap_or_default());
-        for (n, (endpoint, pid)) in (1..).zip(record.endpoints.iter().zip(pids)) {
-            say(format_args!("node {n}: {endpoint} (process {pid})"));
+        for (n, (endpoint, pid)) in (1..).zip(record.endpoints.iter().zip(&record.pids)) {
+            match pid {
+                Some(pid) => say(format_args!("node {n}: {endpoint} (process {pid})")),
+                None => say(format_args!("node {n}: does not run")),
+            }
         }
         say("Ctrl-C ends it");
     }

@@ -10,7 +10,7 @@ use stator_client::{Item, RetryPolicy, TableDescription, put};
 use super::file::{Footer, Header, read_line};
 use super::progress::{Loaded, Memory, bar};
 use crate::cli::endpoints::{Connection, Endpoints};
-use crate::cli::output::Failure;
+use crate::cli::output::{Failure, note};
 use crate::cli::table::describe;
 use crate::cli::values::Dialect;
 
@@ -101,6 +101,7 @@ pub(crate) async fn load(load: Load) -> Result<(), Failure> {
     drop(written);
     source.check_end()?;
     bar.finish_and_clear();
+    note(format_args!("{} items loaded into {}", source.items, load.table));
     if let Some(memory) = memory {
         memory.forget();
     }
@@ -148,7 +149,8 @@ async fn table_for(
             if let Some(sort) = schema.sort {
                 request = request.sort_key(sort.name, sort.key_type);
             }
-            request.send().await.map_err(|error| connection.failure(error))?;
+            let made = request.send().await;
+            made.map_err(|error| connection.table_failure(error, name))?;
             client.wait_until_active(name).await.map_err(|error| connection.failure(error))?;
             describe(connection, name).await
         }

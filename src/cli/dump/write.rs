@@ -13,7 +13,7 @@ use stator_proto::json::{item_from_dynamodb_json, item_to_dynamodb_json};
 use super::file::{Footer, Header};
 use super::progress::{Dumped, Memory, bar};
 use crate::cli::endpoints::Endpoints;
-use crate::cli::output::Failure;
+use crate::cli::output::{Failure, note};
 use crate::cli::table::describe;
 
 /// Writes a table's schema and items as lines of JSON
@@ -91,6 +91,7 @@ pub(crate) async fn dump(dump: Dump) -> Result<(), Failure> {
     lines.write(&Footer { stator_dump_end: lines.items })?;
     lines.flush()?;
     bar.finish_and_clear();
+    note(format_args!("{} items dumped", lines.items));
     if let Some(memory) = memory {
         memory.forget();
     }

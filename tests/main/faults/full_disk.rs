@@ -58,7 +58,8 @@ impl Node {
                 acknowledged.push(id);
                 return false;
             }
-            assert_eq!(ended.code, Some(1), "{ended:?}");
+            // A write that the disk keeps waiting ends in doubt.
+            assert!(matches!(ended.code, Some(1 | 4)), "{ended:?}");
             told = ended.err;
             told.contains("disk is nearly full")
         });
