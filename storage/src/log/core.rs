@@ -138,7 +138,7 @@ impl LogCore {
         core
     }
 
-    /// Takes a batch whole, or not at all. Hard states go behind everything else of the batch.
+    /// Takes a batch whole, or not at all. Hard states go behind everything else of the batch but tombstones, which are last.
     ///
     /// # Errors
     /// `LogBusy`, `LogFull`, `LogMisuse` or `LogFailed`.
@@ -161,13 +161,15 @@ impl LogCore {
     }
 
     fn place_batch(&mut self, batch: &[Record]) -> Result<()> {
-        let last = |record: &&Record| {
-            matches!(record, Record::HardState { .. }) != planted(Mutation::HardStateFirst)
+        let rank = |record: &Record| match record {
+            Record::HardState { .. } if planted(Mutation::HardStateFirst) => 0,
+            Record::HardState { .. } => 2,
+            // A group may come and go in one batch: nothing of it comes after this.
+            Record::Tombstone { .. } => 3,
+            _ => 1,
         };
-        let ordered = || {
-            let first = batch.iter().filter(move |record| !last(record));
-            first.chain(batch.iter().filter(last))
-        };
+        let ordered =
+            || (0..=3).flat_map(|wanted| batch.iter().filter(move |record| rank(record) == wanted));
         self.index.check(ordered()).map_err(Error::LogMisuse)?;
         for record in ordered() {
             if !self.index.is_idle(record) {

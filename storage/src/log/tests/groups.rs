@@ -88,3 +88,17 @@ fn segments_of_another_length_are_used_up() {
     assert_eq!(found.groups[&GroupId(1)].mark, Mark { index: 9, term: 1 });
     assert!(node.core.stats().segments > 0);
 }
+
+/// A group that comes and goes between two writes is in one batch: its tombstone comes after all else of it.
+#[test]
+fn a_group_may_begin_and_end_in_one_batch() {
+    let disk = CrashDisk::new();
+    let (mut node, _) = Node::open(&disk, &options()).unwrap();
+    let both =
+        [reset(7, 10, 5), hard(7, 5, 0, 10), reset(8, 10, 5), tombstone(7), hard(8, 5, 0, 10)];
+    node.core.stage(&both).unwrap();
+    node.flush().unwrap();
+    let (_, found) = Node::open(&node.crash(Crash::LoseAll), &options()).unwrap();
+    assert!(found.groups[&GroupId(7)].tombstone);
+    assert_eq!(found.groups[&GroupId(8)].hard_state.term, 5);
+}
