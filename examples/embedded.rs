@@ -15,6 +15,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let play = play.update_expression("ADD times :one").expression_attribute_values(":one", 1);
         println!("{:?}", play.return_values(ReturnValues::AllNew).send().await?.attributes);
     }
+    drop(client);
     database.close().await;
     Ok(())
 }
