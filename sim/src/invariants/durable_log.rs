@@ -32,12 +32,16 @@ impl Shadow {
         Self { completed: recovered.clone(), ..Self::default() }
     }
 
-    /// A batch is staged. Hard states go behind the rest of it.
+    /// A batch is staged. Hard states go behind the rest of it, and tombstones behind those.
     pub(crate) fn stage(&mut self, write: u64, batch: &[Record]) {
-        let is_last = |record: &&Record| matches!(record, Record::HardState { .. });
-        let first = batch.iter().filter(|record| !is_last(record));
-        let ordered = first.chain(batch.iter().filter(is_last));
-        self.staged.extend(ordered.map(|record| (write, record.clone())));
+        let rank = |record: &&Record| match record {
+            Record::HardState { .. } => 1,
+            Record::Tombstone { .. } => 2,
+            _ => 0,
+        };
+        let mut ordered: Vec<&Record> = batch.iter().collect();
+        ordered.sort_by_key(rank);
+        self.staged.extend(ordered.into_iter().map(|record| (write, record.clone())));
     }
 
     /// A write is completed.
