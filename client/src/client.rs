@@ -12,7 +12,7 @@ use stator_proto::status::Effect;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::entropy::Entropy;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_late};
 use crate::retry::{Decision, RetryPolicy};
 use crate::transport::{CallOptions, Transport};
 
@@ -208,6 +208,8 @@ impl Client {
             match policy.decide(&error, effect, attempt, remaining, jitter) {
                 Decision::Wait(pause) => sleep(pause).await,
                 Decision::Stop => {
+                    // That the time was over before any node was reached says less than what the attempt before it met.
+                    let error = last.filter(|_| is_late(&error)).unwrap_or(error);
                     let error = verdict(error, uncertain_before);
                     return Err(Error::of_request(error, request_id));
                 }

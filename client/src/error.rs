@@ -9,6 +9,11 @@ use stator_model::error::{Applied, ErrorKind};
 /// How the errors begin that tell that no node was reached: they come from the transport alone, and never from a node.
 pub(crate) const UNREACHED: &str = "No node can be reached";
 
+/// Whether an attempt's time was over before it reached a node, of which it may not have tried all.
+pub(crate) fn is_late(error: &stator_model::Error) -> bool {
+    error.kind() == ErrorKind::DeadlineExceeded && error.message().starts_with(UNREACHED)
+}
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -367,3 +367,20 @@ async fn at_the_end_of_its_time_a_call_tells_what_it_met_and_not_that_it_is_late
         assert!(error.is_unavailable() && !error.is_unreachable());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_came_too_late_to_reach_a_node_hides_nothing() {
+    let late = ModelError::new(
+        ErrorKind::DeadlineExceeded,
+        format!("{} in the time given", crate::error::UNREACHED),
+    );
+    for (before, told) in [(Some(ErrorKind::Unavailable), "scripted"), (None, late.message())] {
+        let mut script: Vec<Step> = before.into_iter().map(fail).collect();
+        script.push(Step::Fail(late.clone()));
+        let policy = RetryPolicy::default().with_attempts_max(script.len() as u32);
+        let client = Client::builder(Script::new(script)).retry(policy).build();
+        let error = get(&client).await.unwrap_err();
+        assert_eq!(error.message(), told);
+        assert_eq!(error.is_unreachable(), before.is_none());
+    }
+}
