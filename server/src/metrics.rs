@@ -116,6 +116,7 @@ pub struct Metrics {
     engine_disk_bytes: Level,
     engine_buffer_bytes: Level,
     engine_flush_seconds: Histogram,
+    engine_failures: Counter,
     disk_free_bytes: Level,
 
     mailboxes: Vec<Level>,
@@ -182,6 +183,7 @@ impl Metrics {
             engine_disk_bytes: t.bytes("engine_disk", "Size of the engine's files"),
             engine_buffer_bytes: t.bytes("engine_buffer", "Size of the engine's unwritten buffers"),
             engine_flush_seconds: t.seconds("engine_flush", "Time to make the engine durable"),
+            engine_failures: t.counter("engine_failures", "Failures of the engine: after each it was opened again"),
             disk_free_bytes: t.bytes("disk_free", "Free space where the data directory is"),
 
             mailboxes: t.numbered("mailbox_waiting", "Events that wait for a host", "host", hosts),
@@ -307,6 +309,11 @@ impl Metrics {
     pub fn engine(&self, size: EngineSize) {
         self.engine_disk_bytes.set(size.disk_bytes);
         self.engine_buffer_bytes.set(size.buffer_bytes);
+    }
+
+    /// The engine failed, and is opened again.
+    pub fn engine_failed(&self) {
+        self.engine_failures.inc();
     }
 
     /// The engine was made durable, which took so long.

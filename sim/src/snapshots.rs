@@ -6,7 +6,6 @@ use stator_consensus::{Event, GroupId, InstallJob, PeerMessage, ReplicaId};
 use stator_storage::Error;
 use stator_storage::disk::{CrashDisk, Disk};
 use stator_storage::engine::{Batch, Engine};
-use stator_storage::key::EngineKey;
 use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::snapshot::SnapshotFooter;
 use stator_storage::partition::{
@@ -225,7 +224,7 @@ pub(crate) fn take_for_installed(
         install_steps: 0,
     };
     let mut batch = Batch::default();
-    batch.put(EngineKey::Applied { group }.encode(), record.encode(group));
+    record.put(group, &mut batch);
     engine.write(&batch).map_err(|error| error.to_string())
 }
 

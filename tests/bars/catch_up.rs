@@ -46,7 +46,7 @@ pub(crate) async fn run(scale: Scale) -> Outcome {
     outcome.figure("caught up, under writes, after", seconds(begun.elapsed()));
     outcome.figure("partitions that it took by snapshot", snapshots);
     outcome.require(snapshots >= 1.0, "no snapshot was needed: nothing was shown");
-    let failed = metric(&admin, "stator_raft_failed").await;
+    let failed = metric(&admin, "stator_raft_failed");
     outcome.require(failed == 0.0, "a replica of it failed");
 
     // With another one gone, nothing is written or read without it.
@@ -96,11 +96,11 @@ async fn caught_up(nodes: &Nodes, scale: Scale) -> f64 {
     loop {
         let mut behind = 0.0;
         for at in 0..3 {
-            behind += metric(&nodes.admin(at), "stator_raft_followers_behind").await;
-            behind += metric(&nodes.admin(at), "stator_raft_unapplied").await;
+            behind += metric(&nodes.admin(at), "stator_raft_followers_behind");
+            behind += metric(&nodes.admin(at), "stator_raft_unapplied");
         }
         let snapshots = r#"stator_raft_snapshots_total{step="installed"}"#;
-        let installed = metric(&nodes.admin(2), snapshots).await;
+        let installed = metric(&nodes.admin(2), snapshots);
         if behind == 0.0 && installed > 0.0 {
             return installed;
         }

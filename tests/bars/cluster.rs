@@ -11,7 +11,7 @@ use stator::{Client, GrpcTransport, KeyType};
 use stator_proto::v1::DescribeClusterResponse;
 
 use crate::Scale;
-use crate::support::{PATIENCE, Running, eventually, program, runs};
+use crate::support::{PATIENCE, Running, eventually, http_get, program, runs, texts};
 
 /// The settings that `support::program` makes small.
 const SMALL: [&str; 4] =
@@ -114,11 +114,6 @@ pub(crate) async fn wait_for(
     panic!("the cluster did not come to what was waited for: {told:#?}");
 }
 
-fn texts(list: &Value) -> Vec<String> {
-    let list = list.as_array().expect("a list");
-    list.iter().map(|text| text.as_str().expect("texts").to_owned()).collect()
-}
-
 /// The most memory that a process ever had resident, in bytes.
 pub(crate) fn peak_resident_bytes(pid: u64) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
@@ -145,21 +140,9 @@ pub(crate) fn disk_bytes(dir: &Path) -> u64 {
 }
 
 /// A sample of a node's metrics page, summed over its labels.
-pub(crate) async fn metric(admin: &str, name: &str) -> f64 {
-    let page = page(admin, "/metrics").await;
+pub(crate) fn metric(admin: &str, name: &str) -> f64 {
+    let page = http_get(admin, "/metrics");
     let lines = page.lines().filter_map(|line| line.strip_prefix(name));
     let own = lines.filter(|rest| rest.starts_with(['{', ' ']));
     own.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-}
-
-/// A page of a node's admin port.
-async fn page(admin: &str, path: &str) -> String {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let address = admin.trim_start_matches("http://");
-    let mut stream = tokio::net::TcpStream::connect(address).await.expect("the admin port");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("sent");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.expect("a page");
-    text
 }

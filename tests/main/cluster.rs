@@ -9,7 +9,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Database, Running, directory, eventually, finish, program, runs, signal};
+use crate::support::{
+    Database, Running, directory, eventually, finish, program, runs, signal, texts,
+};
 
 fn cluster(dir: &Path, arguments: &[&str]) -> Command {
     let mut command = program(dir);
@@ -72,11 +74,6 @@ impl Cluster {
     fn count(&self) -> Value {
         self.database.run(&["scan", "music", "--count"]).json()["count"].clone()
     }
-}
-
-fn texts(list: &Value) -> Vec<String> {
-    let list = list.as_array().expect("a list");
-    list.iter().map(|text| text.as_str().expect("texts").to_owned()).collect()
 }
 
 fn numbers(list: &Value) -> Vec<u64> {

@@ -272,3 +272,18 @@ pub(crate) fn serve(dir: &Path, data: &str) -> Command {
     command.args(["--json", "--parent-pipe"]);
     command
 }
+
+/// The texts of a list.
+pub(crate) fn texts(list: &Value) -> Vec<String> {
+    let list = list.as_array().expect("a list");
+    list.iter().map(|text| text.as_str().expect("texts").to_owned()).collect()
+}
+
+/// A page of a node's admin port, with its head.
+pub(crate) fn http_get(address: &str, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).expect("connects");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("answered");
+    text
+}

@@ -256,15 +256,14 @@ impl TableRoutes {
 /// The table whose items a request is about, and whether only its leaders may serve it. Batches are about many
 /// partitions, and operations on tables about the catalog: those go anywhere.
 fn target(request: &Request) -> Option<(&str, bool)> {
-    match request {
-        Request::PutItem(put) => Some((&put.table_name, true)),
-        Request::UpdateItem(update) => Some((&update.table_name, true)),
-        Request::DeleteItem(delete) => Some((&delete.table_name, true)),
-        Request::GetItem(get) => Some((&get.table_name, get.consistent_read)),
-        Request::Query(query) => Some((&query.table_name, query.consistent_read)),
-        Request::Scan(scan) => Some((&scan.table_name, scan.consistent_read)),
-        _ => None,
-    }
+    let strongly = match request {
+        Request::PutItem(_) | Request::UpdateItem(_) | Request::DeleteItem(_) => true,
+        Request::GetItem(get) => get.consistent_read,
+        Request::Query(query) => query.consistent_read,
+        Request::Scan(scan) => scan.consistent_read,
+        _ => return None,
+    };
+    Some((request.table_name(), strongly))
 }
 
 /// The hash of the partition key that a request is about, if it has one in good order.

@@ -17,7 +17,7 @@ use stator_storage::log::{Mark, Record};
 use stator_storage::machine::Evaluator;
 use stator_storage::mutation::{Mutation, planted};
 
-use super::{Context, Group};
+use super::{Context, Group, MANY_ENTRIES};
 use crate::config::Config;
 use crate::types::ReplicaId;
 
@@ -157,11 +157,11 @@ impl<E: Evaluator, T> Group<E, T> {
 
     /// On the leader, how many followers are far behind: sent a snapshot, not reached, or without very many entries.
     pub(super) fn followers_behind(&self) -> usize {
-        const MANY: u64 = 100;
         let raft = &self.node.raft;
         let is_behind = |progress: &raft::Progress| {
             // One that was away and has missed nothing stays in probation until there is something to send.
-            let slack = if progress.state == raft::ProgressState::Replicate { MANY } else { 0 };
+            let slack =
+                if progress.state == raft::ProgressState::Replicate { MANY_ENTRIES } else { 0 };
             progress.matched + slack < raft.raft_log.committed
         };
         let others = raft.prs().iter().filter(|(id, _)| **id != raft.id);

@@ -371,6 +371,9 @@ impl<E: Evaluator, T> Group<E, T> {
     }
 }
 
+/// A replica that lacks so many entries is behind; fewer are under way while there are writes.
+const MANY_ENTRIES: u64 = 100;
+
 /// A replica's state, for those who watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupStatus {
@@ -396,6 +399,14 @@ pub struct GroupStatus {
     pub asleep: bool,
     /// On the leader: the followers that get a snapshot, are not reached, or lack more than a hundred entries.
     pub behind: usize,
+}
+
+impl GroupStatus {
+    /// Whether it has a hundred entries or more to apply that it knows committed, or a snapshot that stands for so many.
+    #[must_use]
+    pub const fn is_unapplied(&self) -> bool {
+        self.applied + MANY_ENTRIES <= self.committed
+    }
 }
 
 pub(crate) fn nanos(duration: std::time::Duration) -> u64 {

@@ -330,15 +330,13 @@ fn a_host_bounds_what_all_its_groups_hold() {
     finish(&mut world);
 }
 
-#[test]
-fn an_entry_is_bounded_and_a_turn_makes_several() {
+/// Ten requests of one turn come to five entries of a bounded length.
+fn comes_to_five_entries(request: impl Fn(u8) -> Request) {
     let config = Config { entry_bytes_max: 2 << 10, ..Config::default() };
     let mut world = World::with_group(3, 18, config);
     put_done(&mut world, 1);
     let before = world.status(1, GROUP).expect("there").last_index;
-    let tokens: Vec<Token> = (0..10)
-        .map(|at| world.submit(1, GROUP, Request::Big { key: 2 + at, value: 1, len: 900 }))
-        .collect();
+    let tokens: Vec<Token> = (0..10).map(|at| world.submit(1, GROUP, request(2 + at))).collect();
     for token in tokens {
         await_end(&mut world, token, &End::Done);
     }
@@ -347,20 +345,14 @@ fn an_entry_is_bounded_and_a_turn_makes_several() {
 }
 
 #[test]
+fn an_entry_is_bounded_and_a_turn_makes_several() {
+    comes_to_five_entries(|key| Request::Big { key, value: 1, len: 900 });
+}
+
+#[test]
 fn an_entry_is_bounded_by_what_its_requests_came_to() {
-    let config = Config { entry_bytes_max: 2 << 10, ..Config::default() };
-    let mut world = World::with_group(3, 18, config);
-    put_done(&mut world, 1);
-    let before = world.status(1, GROUP).expect("there").last_index;
-    let tokens: Vec<Token> = (0..10)
-        .map(|at| world.submit(1, GROUP, Request::Grown { key: 2 + at, value: 1, len: 1600 }))
-        .collect();
-    for token in tokens {
-        await_end(&mut world, token, &End::Done);
-    }
     // The second is begun with room left, and fills the entry beyond it: no third.
-    assert_eq!(world.status(1, GROUP).expect("there").last_index, before + 5);
-    finish(&mut world);
+    comes_to_five_entries(|key| Request::Grown { key, value: 1, len: 1600 });
 }
 
 #[test]

@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 use stator_consensus::{GroupId, Member, NodeId, ReplicaId};
 use stator_model::schema::{KeyAttribute, KeySchema, KeyType, TableDescription, TableStatus};
 use stator_model::{AttributeValue, Error, Item, Number, Result};
+use stator_storage::item::Region;
+use stator_storage::partition::{self, PartitionSpec};
 
 /// The id of the catalog's own table.
 pub(crate) const CATALOG_TABLE: u32 = 0;
@@ -74,6 +76,32 @@ pub(crate) struct NodeRecord {
 }
 
 impl TableRecord {
+    /// What the replica of one of its partitions on a node is; none if the node is not among its members.
+    pub(crate) fn replica_on(
+        &self,
+        partition: &PartitionRecord,
+        node: NodeId,
+        region: Region,
+    ) -> Option<PartitionSpec> {
+        let own = partition.members.iter().find(|member| member.node == node)?;
+        let members = partition
+            .members
+            .iter()
+            .map(|member| partition::Member { replica: member.replica.0, node: member.node.0 });
+        Some(PartitionSpec {
+            group: partition.group,
+            table_id: self.id,
+            table_name: self.name.clone(),
+            generation: partition.generation,
+            hash_start: partition.first_hash,
+            hash_end: partition.last_hash,
+            key_schema: self.key_schema.clone(),
+            region,
+            members: members.collect(),
+            replica: own.replica.0,
+        })
+    }
+
     pub(crate) fn to_item(&self) -> Item {
         let mut item = record_key("table", &self.name);
         item.insert("table_id".into(), self.id_value());

@@ -245,11 +245,9 @@ impl Inner {
     /// Where the other nodes are that hold the catalog.
     fn catalog_addresses(&self) -> Vec<String> {
         let catalog = self.catalog_table();
-        let members = catalog.partitions().first().map(|partition| partition.members.clone());
-        let others =
-            members.unwrap_or_default().into_iter().filter(|member| member.node != self.own);
-        let peers = self.peers.as_ref();
-        others.filter_map(|member| peers?.address(member.node)).collect()
+        let members = &catalog.partitions()[0].members;
+        let others = members.iter().filter(|member| member.node != self.own);
+        others.filter_map(|member| self.address_of(member.node)).collect()
     }
 
     /// Takes a node into the cluster: one that asks again gets the id that it has.
@@ -288,12 +286,8 @@ impl Inner {
         let catalog = self.catalog_table();
         let members = &catalog.partitions()[0].members;
         let catalog_nodes = members.iter().filter_map(|member| {
-            let address = if member.node == self.own {
-                Some(self.address.clone())
-            } else {
-                self.peers.as_ref().and_then(|peers| peers.address(member.node))
-            };
-            address.map(|address| wire::NodeAddress { node_id: member.node.0, address })
+            let address = self.address_of(member.node)?;
+            Some(wire::NodeAddress { node_id: member.node.0, address })
         });
         Ok(wire::JoinResponse { cluster_id, node_id: id.0, catalog_nodes: catalog_nodes.collect() })
     }

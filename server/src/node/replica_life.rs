@@ -10,7 +10,7 @@ use stator_consensus::{
 use stator_storage::machine::{AppliedMark, GroupId};
 use stator_storage::partition::spec::list_specs;
 use stator_storage::partition::{
-    self, PartitionApplier, PartitionEvaluator, PartitionSpec, delete_some, delete_some_beside,
+    PartitionApplier, PartitionEvaluator, PartitionSpec, delete_some, delete_some_beside,
     initialise_all,
 };
 use tokio::sync::oneshot;
@@ -42,24 +42,8 @@ impl Inner {
         table: &TableRecord,
         partition: &PartitionRecord,
     ) -> Result<PartitionSpec, String> {
-        let own = partition.members.iter().find(|member| member.node == self.own);
-        let own = own.ok_or("this node is not a member of the partition")?;
-        Ok(PartitionSpec {
-            group: partition.group,
-            table_id: table.id,
-            table_name: table.name.clone(),
-            generation: partition.generation,
-            hash_start: partition.first_hash,
-            hash_end: partition.last_hash,
-            key_schema: table.key_schema.clone(),
-            region: self.region(),
-            members: partition
-                .members
-                .iter()
-                .map(|member| partition::Member { replica: member.replica.0, node: member.node.0 })
-                .collect(),
-            replica: own.replica.0,
-        })
+        let spec = table.replica_on(partition, self.own, self.region());
+        spec.ok_or_else(|| "this node is not a member of the partition".to_owned())
     }
 
     /// Begins those of the replicas that this node has never had, with one flush for all of them. `fresh` says that their groups were

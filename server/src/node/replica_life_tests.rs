@@ -45,7 +45,7 @@ fn spec(number: u64) -> PartitionSpec {
         hash_end: number * 10 + 9,
         key_schema: KeySchema { partition: id, sort: None },
         region: stator_storage::item::Region::default(),
-        members: vec![partition::Member { replica: 1, node: 1 }],
+        members: vec![stator_storage::partition::Member { replica: 1, node: 1 }],
         replica: 1,
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Room {
     free: AtomicU64,
     /// Whether the spare file is known to be there.
     has_spare: AtomicBool,
+    /// Whether an engine that failed waits for the reserve.
+    is_waited_for: AtomicBool,
 }
 
 impl Room {
@@ -51,6 +53,7 @@ impl Room {
             looked_ns: AtomicU64::new(0),
             free: AtomicU64::new(u64::MAX),
             has_spare: AtomicBool::new(false),
+            is_waited_for: AtomicBool::new(false),
         }
     }
 
@@ -75,6 +78,18 @@ impl Room {
     /// whole of it, so that what they have proposed by then still finds its place.
     pub(crate) fn is_scarce(&self) -> bool {
         self.free().is_some_and(|free| free < self.min_free / 2)
+    }
+
+    /// Why reads that need what was written last are refused, if they are: it cannot be applied.
+    pub(crate) fn reads_refusal(&self) -> Option<&'static str> {
+        self.is_waited_for.load(Ordering::Relaxed).then_some(
+            "The node's disk is full: what was written last cannot be read until there is room. Other reads go on.",
+        )
+    }
+
+    /// An engine that failed waits for the reserve, or does so no more.
+    pub(crate) fn note_waited_for(&self, waited_for: bool) {
+        self.is_waited_for.store(waited_for, Ordering::Relaxed);
     }
 
     /// What was seen of the disk is out of date.

@@ -174,12 +174,16 @@ impl Inner {
     }
 
     pub(crate) fn endpoint_of(&self, node: NodeId) -> Option<String> {
-        let address = if node == self.own {
+        self.address_of(node).map(|address| format!("http://{address}"))
+    }
+
+    /// Where others reach a node, if this one knows.
+    pub(crate) fn address_of(&self, node: NodeId) -> Option<String> {
+        if node == self.own {
             Some(self.address.clone())
         } else {
             self.peers.as_ref()?.address(node)
-        };
-        address.map(|address| format!("http://{address}"))
+        }
     }
 
     /// The state of the cluster, as this node sees it. While the catalog has no leader that is what it knows by itself: the nodes that
@@ -239,11 +243,7 @@ impl Inner {
         let mut nodes: BTreeSet<NodeId> = others.into_iter().collect();
         nodes.insert(self.own);
         let met = |id: NodeId| {
-            let address = if id == self.own {
-                self.address.clone()
-            } else {
-                self.peers.as_ref()?.address(id)?
-            };
+            let address = self.address_of(id)?;
             let (zone, version) = (String::new(), String::new());
             Some(NodeRecord { id, address, zone, version, incarnation: 0 })
         };
@@ -263,8 +263,7 @@ impl Inner {
             leading: leads as u64,
             asleep: states().filter(|state| state.asleep).count() as u64,
             failed: self.replicas.failures().len() as u64,
-            unapplied: states().filter(|state| state.applied + 100 <= state.committed).count()
-                as u64,
+            unapplied: states().filter(stator_consensus::GroupStatus::is_unapplied).count() as u64,
             behind: states().map(|state| state.behind as u64).sum(),
         });
         self.metrics.log(&self.log.stats(), self.config.log_budget.bytes());

@@ -1,5 +1,7 @@
 //! Serving a request from a replica on this node: writes through its host, reads straight from the engine.
 
+use std::time::Duration;
+
 use stator_consensus::{Answer as HostAnswer, Event, GroupId, Refusal};
 use stator_model::error::{Applied, Retry};
 use stator_model::{Error, ErrorKind, Result};
@@ -17,6 +19,11 @@ use crate::shell::{Claim, HostEvent, Token};
 
 /// How often a read is repeated because the data changed hands meanwhile, before the caller is sent elsewhere.
 const READ_ATTEMPTS: usize = 8;
+
+/// How long those wait that are refused because the disk is full.
+const FULL_DISK_PAUSE: Duration = Duration::from_millis(500);
+/// How long a read waits for an engine that has no room to apply what it needs.
+const APPLY_PATIENCE: Duration = Duration::from_millis(200);
 
 /// How fresh a read has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +142,16 @@ impl Inner {
     async fn confirm_leadership(&self, replica: &Replica, cx: &CallContext) -> Attempt<()> {
         self.metrics.read_index();
         let (group, deadline_ns) = (replica.spec.group, cx.deadline_ns);
-        match self.ask(replica, cx, |token| Event::Read { group, deadline_ns, token }).await {
+        let asked = self.ask(replica, cx, |token| Event::Read { group, deadline_ns, token });
+        let asked = tokio::select! {
+            biased;
+            asked = asked => asked,
+            why = self.cannot_apply() => Asked::NotTaken(
+                Error::new(ErrorKind::Unavailable, why)
+                    .with_retry(Retry::After(FULL_DISK_PAUSE)),
+            ),
+        };
+        match asked {
             Asked::Answered(HostAnswer::MayRead) => Attempt::Done(Ok(())),
             Asked::Answered(HostAnswer::Refused(refusal)) => refused(&refusal),
             Asked::Answered(HostAnswer::Outcome(_)) | Asked::Dropped { .. } => {
@@ -146,6 +162,17 @@ impl Inner {
                 "The time given for the request is over",
             ))),
             Asked::NotTaken(error) => Attempt::Done(Err(error)),
+        }
+    }
+
+    /// Resolves, with the reason, once the engine has been without room for what it should apply for a moment: nobody's time is
+    /// to pass with waiting for it.
+    async fn cannot_apply(&self) -> &'static str {
+        loop {
+            tokio::time::sleep(APPLY_PATIENCE).await;
+            if let Some(why) = self.room.reads_refusal() {
+                return why;
+            }
         }
     }
 
@@ -189,7 +216,7 @@ impl Inner {
             Some(why) => {
                 self.metrics.throttled();
                 Err(Error::new(ErrorKind::Throttling, why)
-                    .with_retry(Retry::After(std::time::Duration::from_millis(500))))
+                    .with_retry(Retry::After(FULL_DISK_PAUSE)))
             }
         }
     }

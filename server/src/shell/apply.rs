@@ -317,9 +317,14 @@ impl ApplyShell {
     /// that is to end does not wait for that: the log has it all.
     fn recover(&self, replicas: &mut All, failure: &Error) {
         tracing::error!(error = %failure, "the engine failed: it is opened again");
+        self.metrics.engine_failed();
         // Whatever was seen of the disk a moment ago.
         self.room.look_again();
-        self.wait_for_room();
+        if !self.wait_for_room() {
+            // Without replicas, what still waits is dropped.
+            replicas.clear();
+            return;
+        }
         for replica in replicas.values() {
             replica.applier.suspend_reads();
             replica.view.replace_data(replica.applied);
@@ -337,15 +342,22 @@ impl ApplyShell {
     }
 
     /// An engine that has failed on a full disk can be read as long as it is not closed: if there is no spare room for what is to
-    /// be applied, it stays open until the reserve is back, with which it will not fail again at once.
-    fn wait_for_room(&self) {
+    /// be applied, it stays open until the reserve is back, with which it will not fail again at once. Answers whether there is
+    /// room; if not, the node is to end.
+    fn wait_for_room(&self) -> bool {
         if self.room.is_ample() || self.room.spend_spare() {
-            return;
+            return true;
         }
         tracing::error!("the disk is full: nothing is applied until there is room, reads go on");
-        while !self.room.is_ample() && !self.inbox.is_closed() {
+        self.room.note_waited_for(true);
+        while !self.room.is_ample() {
+            if self.inbox.is_closed() {
+                return false;
+            }
             std::thread::sleep(REOPEN_PAUSE);
         }
+        self.room.note_waited_for(false);
+        true
     }
 
     fn reopen_and_replay(&self, replicas: &mut All) -> Result<()> {

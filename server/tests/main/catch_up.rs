@@ -155,17 +155,22 @@ async fn a_transfer_is_resumed_where_the_receiver_crashed() {
     cluster.wait_equal().await;
 }
 
+/// The last node comes back, and crashes so long after its snapshot has come.
+async fn crash_while_installing(cluster: &mut Cluster, wait_ms: u64) {
+    cluster.restart(2).await;
+    wait_for("the whole snapshot", || {
+        !files(cluster, 2, ".whole").0.is_empty() || counted(&cluster.node(2), "installed") > 0
+    })
+    .await;
+    sleep(Duration::from_millis(wait_ms)).await;
+    cluster.crash(2).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_installation_that_a_crash_interrupts_is_done_again() {
     let mut cluster = left_behind(small_log).await;
     for wait_ms in [0, 5, 20, 60] {
-        cluster.restart(2).await;
-        wait_for("the whole snapshot", || {
-            !files(&cluster, 2, ".whole").0.is_empty() || counted(&cluster.node(2), "installed") > 0
-        })
-        .await;
-        sleep(Duration::from_millis(wait_ms)).await;
-        cluster.crash(2).await;
+        crash_while_installing(&mut cluster, wait_ms).await;
         fill(&cluster.node(0), 10, 20 + wait_ms as usize).await;
     }
     cluster.restart(2).await;
@@ -176,13 +181,7 @@ async fn an_installation_that_a_crash_interrupts_is_done_again() {
 async fn a_replica_whose_snapshot_is_gone_gets_another() {
     let mut cluster = left_behind(small_log).await;
     for wait_ms in [0, 3, 10] {
-        cluster.restart(2).await;
-        wait_for("the whole snapshot", || {
-            !files(&cluster, 2, ".whole").0.is_empty() || counted(&cluster.node(2), "installed") > 0
-        })
-        .await;
-        sleep(Duration::from_millis(wait_ms)).await;
-        cluster.crash(2).await;
+        crash_while_installing(&mut cluster, wait_ms).await;
         for file in files(&cluster, 2, "").0 {
             std::fs::remove_file(file).expect("removed");
         }

@@ -6,7 +6,7 @@ use stator_model::schema::TableStatus;
 use stator_model::write::PreparedWrite;
 use stator_model::{EncodedItem, Error, Item, Result};
 use stator_storage::item::Region;
-use stator_storage::partition::{Member, PartitionSpec, WriteError};
+use stator_storage::partition::WriteError;
 
 use super::look::Ground;
 use super::orders::{Done, Order, Orders};
@@ -71,7 +71,8 @@ impl Hands {
         partition: &PartitionRecord,
         fresh: bool,
     ) -> Result<(), String> {
-        let Some(spec) = spec_of(table, partition, to) else { return Ok(()) };
+        let spec = table.replica_on(partition, to, Region::default());
+        let Some(spec) = spec else { return Ok(()) };
         let spec = Box::new(spec);
         ready(self.0.give(Order::Ensure { to: node_at(to), spec, fresh }).await)
     }
@@ -140,29 +141,4 @@ fn ready(done: Done) -> Result<(), String> {
         Done::Ready => Ok(()),
         other => Err(format!("{other:?}")),
     }
-}
-
-/// A partition as one of its nodes knows it.
-fn spec_of(
-    table: &TableRecord,
-    partition: &PartitionRecord,
-    node: NodeId,
-) -> Option<PartitionSpec> {
-    let own = partition.members.iter().find(|member| member.node == node)?;
-    let members = partition
-        .members
-        .iter()
-        .map(|member| Member { replica: member.replica.0, node: member.node.0 });
-    Some(PartitionSpec {
-        group: partition.group,
-        table_id: table.id,
-        table_name: table.name.clone(),
-        generation: partition.generation,
-        hash_start: partition.first_hash,
-        hash_end: partition.last_hash,
-        key_schema: table.key_schema.clone(),
-        region: Region::default(),
-        members: members.collect(),
-        replica: own.replica.0,
-    })
 }

@@ -161,17 +161,17 @@ impl LogCore {
     }
 
     fn place_batch(&mut self, batch: &[Record]) -> Result<()> {
-        let rank = |record: &Record| match record {
+        let rank = |record: &&Record| match record {
             Record::HardState { .. } if planted(Mutation::HardStateFirst) => 0,
             Record::HardState { .. } => 2,
             // A group may come and go in one batch: nothing of it comes after this.
             Record::Tombstone { .. } => 3,
             _ => 1,
         };
-        let ordered =
-            || (0..=3).flat_map(|wanted| batch.iter().filter(move |record| rank(record) == wanted));
-        self.index.check(ordered()).map_err(Error::LogMisuse)?;
-        for record in ordered() {
+        let mut ordered: Vec<&Record> = batch.iter().collect();
+        ordered.sort_by_key(rank);
+        self.index.check(ordered.iter().copied()).map_err(Error::LogMisuse)?;
+        for record in ordered {
             if !self.index.is_idle(record) {
                 self.place(record);
             }

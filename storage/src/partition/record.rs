@@ -161,7 +161,7 @@ impl AppliedRecord {
     }
 
     /// Adds the record to the batch with what it speaks of.
-    pub(super) fn put(&self, group: GroupId, batch: &mut Batch) {
+    pub fn put(&self, group: GroupId, batch: &mut Batch) {
         batch.put(key_of(group), self.encode(group));
     }
 }

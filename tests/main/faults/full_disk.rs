@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stator::{Client, GrpcTransport};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use super::small_disk::SmallDisk;
-use crate::support::{Database, Ended, PATIENCE, Running, eventually, serve};
+use crate::support::{Database, Ended, PATIENCE, Running, eventually, http_get, serve};
 
 /// The reserve that the tests' nodes keep.
 const MIN_FREE: u64 = 16 << 20;
@@ -34,6 +36,11 @@ impl Node {
         let node = Self { database: Database::at(endpoint(&process)), process, disk };
         node.database.run(&["table", "create", "music", "--key", "id:S", "--wait"]).ok();
         Some(node)
+    }
+
+    fn client(&self) -> Client {
+        let transport = GrpcTransport::builder().endpoint(endpoint(&self.process)).build();
+        Client::new(transport.expect("an endpoint"))
     }
 
     fn put(&self, id: &str) -> Ended {
@@ -104,6 +111,30 @@ fn at_the_mark_writes_are_refused_and_reads_go_on() {
     assert!(!said.contains("the engine failed") && !said.contains("panicked"), "{said}");
 }
 
+/// How many items each writer writes, over and over: the disk is to be filled by the tests, and not by these.
+const ITEMS: usize = 40;
+
+/// Writers under way.
+struct Writers {
+    stop: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<BTreeSet<String>>>,
+}
+
+impl Writers {
+    fn start(runtime: &Runtime, client: &Client) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let task = |writer| runtime.spawn(write_until(client.clone(), writer, stop.clone()));
+        Self { tasks: (0..8).map(task).collect(), stop: stop.clone() }
+    }
+
+    /// The ids of what was acknowledged.
+    fn stop(self, runtime: &Runtime) -> BTreeSet<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = self.tasks.into_iter().map(|task| runtime.block_on(task).expect("no panic"));
+        ended.flatten().collect()
+    }
+}
+
 /// Puts items until it is told to stop. Answers the ids of those that were acknowledged.
 async fn write_until(client: Client, writer: usize, stop: Arc<AtomicBool>) -> BTreeSet<String> {
     let mut acknowledged = BTreeSet::new();
@@ -111,9 +142,11 @@ async fn write_until(client: Client, writer: usize, stop: Arc<AtomicBool>) -> BT
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let id = format!("{writer}-{n}");
+        let id = format!("{writer}-{}", n % ITEMS);
         let put = client.put_item().table_name("music").item("id", id.clone());
-        let put = put.item("value", "y".repeat(20_000)).timeout(Duration::from_secs(1));
+        // Another one each time: what changes nothing is not written.
+        let value = format!("{n:y>20000}");
+        let put = put.item("value", value).timeout(Duration::from_secs(1));
         match put.send().await {
             Ok(_) => drop(acknowledged.insert(id)),
             // Refused, or cut off: whatever it is, it is an answer.
@@ -132,6 +165,26 @@ async fn assert_all_there(client: &Client, ids: &BTreeSet<String>) {
     }
 }
 
+/// Reads items strongly, on a disk that is full to the brim. What was written last may have to wait for room, and then that is
+/// said; but nothing is missing.
+async fn assert_none_missing(client: &Client, ids: &BTreeSet<String>) {
+    let mut refusals = 0;
+    for id in ids {
+        let get = client.get_item().table_name("music").key("id", id.clone());
+        match get.timeout(Duration::from_secs(1)).consistent_read(true).send().await {
+            Ok(found) => assert!(found.item.is_some(), "{id} was acknowledged, and is missing"),
+            Err(error) => {
+                assert!(error.is_unavailable(), "{error:?}");
+                // Each of those costs its time.
+                refusals += 1;
+                if refusals == 3 {
+                    break;
+                }
+            }
+        }
+    }
+}
+
 fn metric(node: &Running, name: &str) -> u64 {
     let admin = node.ready["admin"].as_str().expect("an admin port").to_owned();
     let address = admin.trim_start_matches("http://").to_owned();
@@ -140,48 +193,60 @@ fn metric(node: &Running, name: &str) -> u64 {
     line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).expect("a figure") as u64
 }
 
-fn http_get(address: &str, path: &str) -> String {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(address).expect("connects");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("answered");
-    text
+/// A node whose engine has met the full disk while writes were on their way.
+struct Brim {
+    node: Node,
+    runtime: Runtime,
+    client: Client,
+    acknowledged: BTreeSet<String>,
+}
+
+impl Brim {
+    fn reach() -> Option<Self> {
+        let node = Node::start(160, |_| {})?;
+        let runtime = Runtime::new().expect("a runtime");
+        let client = node.client();
+        let mut acknowledged = BTreeSet::new();
+        let has_failed = eventually(|| {
+            let writers = Writers::start(&runtime, &client);
+            let syncs = || metric(&node.process, "stator_log_syncs_total");
+            let before = syncs();
+            assert!(eventually(|| syncs() > before + 100), "they do not write");
+            node.disk.fill_at_once(MIN_FREE);
+            acknowledged.extend(node.await_refusal());
+            assert!(node.disk.free() < MIN_FREE);
+            acknowledged.extend(writers.stop(&runtime));
+            let has_failed = metric(&node.process, "stator_engine_failures_total") > 0;
+            if !has_failed {
+                // The node saw it coming: once more.
+                node.disk.give_back();
+                assert!(eventually(|| node.put("between").code == Some(0)));
+            }
+            has_failed
+        });
+        assert!(has_failed, "it has not met the full disk");
+        Some(Self { node, runtime, client, acknowledged })
+    }
+
+    fn assert_recovers(&self) {
+        self.node.disk.give_back();
+        assert!(eventually(|| self.node.put("after").code == Some(0)));
+        self.runtime.block_on(assert_all_there(&self.client, &self.acknowledged));
+    }
 }
 
 #[test]
 fn to_the_brim_nothing_is_lost_and_it_recovers_in_place() {
-    let Some(node) = Node::start(160, |_| {}) else { return };
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let transport = GrpcTransport::builder().endpoint(endpoint(&node.process)).build();
-    let client = Client::new(transport.expect("an endpoint"));
-    let stop = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..8)
-        .map(|writer| runtime.spawn(write_until(client.clone(), writer, stop.clone())))
-        .collect();
-    // Under way for a while.
-    assert!(eventually(|| metric(&node.process, "stator_log_syncs_total") > 100));
-    node.disk.fill();
-    let mut acknowledged: BTreeSet<String> = node.await_refusal().into_iter().collect();
-    assert!(node.disk.free() < MIN_FREE);
-    stop.store(true, Ordering::Relaxed);
-    for writer in writers {
-        acknowledged.extend(runtime.block_on(writer).expect("no panic"));
-    }
-    // Full as it is, all that was acknowledged is read.
-    runtime.block_on(assert_all_there(&client, &acknowledged));
-    node.disk.give_back();
-    assert!(eventually(|| node.put("after").code == Some(0)));
-    runtime.block_on(assert_all_there(&client, &acknowledged));
+    let Some(brim) = Brim::reach() else { return };
+    brim.runtime.block_on(assert_none_missing(&brim.client, &brim.acknowledged));
+    brim.assert_recovers();
+    let Brim { mut node, runtime, acknowledged, .. } = brim;
     let (code, said) = node.process.terminate();
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("the engine failed"), "it has not met the full disk: {said}");
     assert!(!said.contains("panicked"), "{said}");
 
-    let again = Running::start(command(&node.disk, |_| {}));
-    let transport = GrpcTransport::builder().endpoint(endpoint(&again)).build();
-    let client = Client::new(transport.expect("an endpoint"));
-    runtime.block_on(assert_all_there(&client, &acknowledged));
+    node.process = Running::start(command(&node.disk, |_| {}));
+    runtime.block_on(assert_all_there(&node.client(), &acknowledged));
 }
 
 #[test]
@@ -217,48 +282,67 @@ fn signal_and_wait(process: &mut Running) {
 }
 
 /// Three nodes on one small disk, under their supervisor.
+struct SharedDisk {
+    cluster: Running,
+    client: Client,
+    database: Database,
+    runtime: Runtime,
+    disk: SmallDisk,
+}
+
+impl SharedDisk {
+    fn start() -> Option<Self> {
+        let disk = SmallDisk::mount(320)?;
+        let mut command = crate::support::program(disk.path());
+        command.args(["cluster", "--json", "--base-port", "0", "--dir", "data"]);
+        command.env("STATOR_LOG_BUDGET", "32MiB");
+        let cluster = Running::start(command);
+        let list = cluster.ready["endpoints"].as_array().cloned().expect("endpoints");
+        let endpoints: Vec<String> =
+            list.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect();
+        let database = Database::at(endpoints.join(","));
+        database.run(&["table", "create", "music", "--key", "id:S", "--wait"]).ok();
+        let transport = GrpcTransport::builder().endpoints(endpoints).build();
+        let client = Client::new(transport.expect("endpoints"));
+        let runtime = Runtime::new().expect("a runtime");
+        Some(Self { cluster, client, database, runtime, disk })
+    }
+
+    fn dir(&self, node: usize) -> PathBuf {
+        self.disk.path().join(format!("data/node-{node}"))
+    }
+
+    fn put(&self, id: &str) -> Ended {
+        self.database.run(&["item", "put", "music", "--item", &json!({ "id": id }).to_string()])
+    }
+
+    /// Fills the disk while writes are on their way, until a write is refused. Answers what was acknowledged.
+    fn fill_under_writes(&self) -> BTreeSet<String> {
+        let writers = Writers::start(&self.runtime, &self.client);
+        std::thread::sleep(Duration::from_millis(500));
+        self.disk.fill_at_once(MIN_FREE);
+        assert!(eventually(|| self.put("a").err.contains("disk is nearly full")));
+        writers.stop(&self.runtime)
+    }
+
+    fn assert_recovers(self, acknowledged: &BTreeSet<String>) {
+        self.disk.give_back();
+        assert!(eventually(|| self.put("b").code == Some(0)));
+        self.runtime.block_on(assert_all_there(&self.client, acknowledged));
+        let log_paths: Vec<PathBuf> = (1..=3).map(|node| self.dir(node).join("node.log")).collect();
+        let (code, said) = self.cluster.terminate();
+        assert_eq!(code, Some(0), "{said}");
+        for log in log_paths {
+            let text = std::fs::read_to_string(log).expect("a log");
+            assert!(!text.contains("panicked") && !text.contains("cannot go on"), "{text}");
+        }
+    }
+}
+
 #[test]
 fn a_cluster_on_a_full_disk_comes_back() {
-    let Some(disk) = SmallDisk::mount(320) else { return };
-    let mut command = crate::support::program(disk.path());
-    command.args(["cluster", "--json", "--base-port", "0", "--dir", "data"]);
-    command.env("STATOR_LOG_BUDGET", "32MiB");
-    let cluster = Running::start(command);
-    let list = cluster.ready["endpoints"].as_array().cloned().expect("endpoints");
-    let endpoints: Vec<String> =
-        list.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect();
-    let database = Database::at(endpoints.join(","));
-    database.run(&["table", "create", "music", "--key", "id:S", "--wait"]).ok();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let client =
-        Client::new(GrpcTransport::builder().endpoints(endpoints).build().expect("endpoints"));
-    let stop = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..8)
-        .map(|writer| runtime.spawn(write_until(client.clone(), writer, stop.clone())))
-        .collect();
-    std::thread::sleep(Duration::from_millis(500));
-    disk.fill();
-    let refused = eventually(|| {
-        let put = database.run(&["item", "put", "music", "--item", r#"{"id": "a"}"#]);
-        put.err.contains("disk is nearly full")
-    });
-    assert!(refused);
-    stop.store(true, Ordering::Relaxed);
-    let mut acknowledged = BTreeSet::new();
-    for writer in writers {
-        acknowledged.extend(runtime.block_on(writer).expect("no panic"));
-    }
-    runtime.block_on(assert_all_there(&client, &acknowledged));
-    disk.give_back();
-    let put = || database.run(&["item", "put", "music", "--item", r#"{"id": "b"}"#]);
-    assert!(eventually(|| put().code == Some(0)));
-    runtime.block_on(assert_all_there(&client, &acknowledged));
-    let logs: Vec<PathBuf> =
-        (1..=3).map(|n| disk.path().join(format!("data/node-{n}/node.log"))).collect();
-    let (code, said) = cluster.terminate();
-    assert_eq!(code, Some(0), "{said}");
-    for log in logs {
-        let text = std::fs::read_to_string(log).expect("a log");
-        assert!(!text.contains("panicked") && !text.contains("cannot go on"), "{text}");
-    }
+    let Some(shared) = SharedDisk::start() else { return };
+    let acknowledged = shared.fill_under_writes();
+    shared.runtime.block_on(assert_none_missing(&shared.client, &acknowledged));
+    shared.assert_recovers(&acknowledged);
 }

@@ -56,24 +56,34 @@ impl SmallDisk {
         let ballast = self.open_ballast();
         let len = ballast.metadata().expect("a file").len();
         if more > 0 {
-            fallocate(&ballast, FallocateFlags::empty(), len, more).expect("there was room");
+            // Others may take it first.
+            let _ = fallocate(&ballast, FallocateFlags::empty(), len, more);
         }
     }
 
-    /// Fills it to the brim, whoever else writes.
+    /// Fills it to the brim, whoever else writes. What others give up once it is full is theirs: no piece is written twice after
+    /// the first that finds no room.
     pub(crate) fn fill(&self) {
         let ballast = self.open_ballast();
         let mut at = ballast.metadata().expect("a file").len();
-        let mut piece = vec![1; 1 << 20];
-        while !piece.is_empty() {
+        let (mut piece, mut is_full) = (vec![1; 1 << 20], false);
+        while piece.len() >= 4096 {
             match ballast.write_at(&piece, at) {
                 Ok(written) => at += written as u64,
-                Err(error) if error.kind() == ErrorKind::StorageFull => {
-                    piece.truncate(if piece.len() > 4096 { piece.len() / 2 } else { 0 });
-                }
+                Err(error) if error.kind() == ErrorKind::StorageFull => is_full = true,
                 Err(error) => panic!("{error}"),
             }
+            if is_full {
+                piece.truncate(piece.len() / 2);
+            }
         }
+    }
+
+    /// Fills it to the brim in far less time than whoever looks at it now and then, and stops writing below this mark, lets pass
+    /// between two looks.
+    pub(crate) fn fill_at_once(&self, mark: u64) {
+        self.fill_to(mark + (8 << 20));
+        self.fill();
     }
 
     /// Takes away what filled it.
