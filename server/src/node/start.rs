@@ -35,6 +35,9 @@ use crate::telemetry::{RequestIds, SlowLog};
 const HOST_WAITING_MAX: usize = 64 * 1024;
 /// How often the engine is made durable.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// How often an address that is in use is tried again, and after what pause.
+const BIND_ATTEMPTS: usize = 10;
+const BIND_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a node could not start. One line, for an operator.
 #[derive(Debug)]
@@ -52,6 +55,20 @@ pub(super) fn refused(why: impl fmt::Display) -> StartError {
     StartError(why.to_string())
 }
 
+/// Listens on an address. One that is in use is tried for a moment more: whoever had it may be just about to end, such as this
+/// node's own last process, or may only have looked whether it is free.
+async fn listen(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+    for _ in 0..BIND_ATTEMPTS {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                tokio::time::sleep(BIND_PAUSE).await;
+            }
+            bound => return bound,
+        }
+    }
+    TcpListener::bind(address).await
+}
+
 /// The sockets of a node, bound before anything else is touched.
 pub struct Sockets {
     listener: TcpListener,
@@ -66,7 +83,7 @@ impl Sockets {
     /// A port in use, by its address.
     pub async fn bind(config: &NodeConfig) -> Result<Self, StartError> {
         let bind = async |address: std::net::SocketAddr, key: &str| {
-            TcpListener::bind(address).await.map_err(|error| {
+            listen(address).await.map_err(|error| {
                 refused(format!("{key} = \"{address}\" cannot be listened on: {error}"))
             })
         };
