@@ -42,7 +42,7 @@ reached, or none can serve, 4 a write may have been applied or not.";
 
 /// A replicated, partitioned key-value database modelled on DynamoDB
 #[derive(Debug, Parser)]
-#[command(name = "stator", version = env!("STATOR_VERSION"), after_help = AFTER_HELP)]
+#[command(name = "stator", version = env!("VERSION_AND_COMMIT"), after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -8,12 +8,14 @@ use std::time::Duration;
 use super::value::Value;
 #[cfg(feature = "cli")]
 use super::value::parse;
-use super::{AdminListen, ByteSize, ConfigError, EngineKind, LogFormat, NodeConfig, ReadMode, Tls};
+use super::{AdminListen, ByteSize, ConfigError, EngineKind, LogFormat, NodeConfig, ReadMode};
 
 /// A file of settings that is longer is none.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// What the name of a setting's variable begins with.
 const VARIABLE: &str = "STATOR_";
+/// What else has a variable: the file of a node's settings, and where commands find a database.
+const OTHER_VARIABLES: [&str; 2] = ["config", "endpoints"];
 
 /// One layer of settings: what it does not give, the layer below does. The comments are the manual.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -94,10 +96,6 @@ pub struct PartialConfig {
         default_missing_value = "true", value_parser = parse::<bool>))]
     pub insecure: Option<bool>,
 
-    /// The section `[tls]` of the file.
-    #[cfg_attr(feature = "cli", arg(skip))]
-    pub tls: Option<Tls>,
-
     /// How the node writes what it has to say, on standard error: text or json [default: text]
     #[cfg_attr(feature = "cli", arg(long, value_name = "FORMAT", value_parser = parse::<LogFormat>))]
     pub log_format: Option<LogFormat>,
@@ -165,7 +163,7 @@ macro_rules! settings {
 
 settings! {
     data_dir listen advertise admin_listen initial_nodes join zone region engine memory log_budget log_segment min_free
-    snapshot_rate reads insecure tls log_format log_filter slow_request request_timeout max_connections max_in_flight_requests
+    snapshot_rate reads insecure log_format log_filter slow_request request_timeout max_connections max_in_flight_requests
     table_partitions query_threads
 }
 
@@ -190,13 +188,11 @@ impl PartialConfig {
         let table: toml::Table = text.parse().map_err(|error| not_toml(text, &error))?;
         let mut settings = Self::default();
         for (name, value) in &table {
-            settings.set_toml(name, value).map_err(|problem| match problem {
-                Problem::NotAllowed(allowed) => ConfigError::new(name, value, allowed),
-                Problem::Unknown => ConfigError::text(format!(
-                    "{name} is not a setting{}: the settings are {}",
-                    meant(name).map_or_else(String::new, |known| format!(" (perhaps {known})")),
-                    NAMES.join(", ")
-                )),
+            settings.set_toml(name, value).map_err(|problem| match (problem, value) {
+                (Problem::NotAllowed(allowed), _) => ConfigError::new(name, value, allowed),
+                (Problem::Unknown, _) if is_encryption(name) => encryption(name),
+                (Problem::Unknown, toml::Value::Table(section)) => unknown_section(name, section),
+                (Problem::Unknown, _) => unknown(name, "", meant(name, &[])),
             })?;
         }
         Ok(settings)
@@ -213,10 +209,10 @@ impl PartialConfig {
         Self::from_toml(&text).map_err(|error| error.at(file.display()))
     }
 
-    /// The settings among environment variables. Those of other names are left alone, and so are empty ones.
+    /// The settings among environment variables: those that begin with `STATOR_`. Empty ones count as not there.
     ///
     /// # Errors
-    /// If one has a value of the wrong form.
+    /// If one is no setting's, or has a value of the wrong form.
     pub fn from_env(
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
@@ -225,13 +221,19 @@ impl PartialConfig {
             let Some(name) = variable.strip_prefix(VARIABLE).filter(|_| !text.is_empty()) else {
                 continue;
             };
-            // `tls` is a section of the file and has no variable.
-            match settings.set_text(&name.to_ascii_lowercase(), &text) {
-                Ok(()) | Err(Problem::Unknown) => {}
-                Err(Problem::NotAllowed(allowed)) => {
-                    return Err(ConfigError::new(&variable, text, allowed).at("environment"));
+            let setting = name.to_ascii_lowercase();
+            let refused = match settings.set_text(&setting, &text) {
+                Ok(()) => continue,
+                Err(Problem::NotAllowed(allowed)) => ConfigError::new(&variable, text, allowed),
+                Err(Problem::Unknown) if is_other(&setting) || foreign(name, &text) => continue,
+                Err(Problem::Unknown) if is_encryption(&setting) => encryption(&variable),
+                Err(Problem::Unknown) => {
+                    let known = meant(&setting, &OTHER_VARIABLES);
+                    let known = known.map(|known| format!("{VARIABLE}{}", known.to_uppercase()));
+                    unknown(&variable, "", known.as_deref())
                 }
-            }
+            };
+            return Err(refused.at("environment"));
         }
         Ok(settings)
     }
@@ -260,7 +262,6 @@ impl PartialConfig {
             snapshot_rate: self.snapshot_rate.unwrap_or(defaults.snapshot_rate),
             reads: self.reads.unwrap_or(defaults.reads),
             insecure: self.insecure.unwrap_or(defaults.insecure),
-            tls: self.tls,
             log_format: self.log_format.unwrap_or(defaults.log_format),
             log_filter: self.log_filter.unwrap_or(defaults.log_filter),
             slow_request: self.slow_request.unwrap_or(defaults.slow_request),
@@ -325,14 +326,57 @@ fn not_toml(text: &str, error: &toml::de::Error) -> ConfigError {
     ConfigError::text(format!("line {line} is not TOML: {}", error.message()))
 }
 
-/// The setting that a misspelt name most likely means: one that differs by two letters at most.
-fn meant(name: &str) -> Option<&'static str> {
+fn is_other(name: &str) -> bool {
+    OTHER_VARIABLES.contains(&name)
+}
+
+/// Whether a container platform made the variable, and not somebody who wants to set something: for a service `stator`, or
+/// `stator-db`, each of its containers gets `STATOR_SERVICE_HOST`, `STATOR_DB_PORT=tcp://10.0.0.1:7400` and the like.
+fn foreign(name: &str, text: &str) -> bool {
+    let words: Vec<&str> = name.split('_').collect();
+    let ends = |end: &[&str]| words.ends_with(end);
+    let service =
+        words.windows(2).any(|two| two == ["SERVICE", "HOST"] || two == ["SERVICE", "PORT"]);
+    let is_port = |word: &str| word.parse::<u16>().is_ok();
+    let port = words.windows(3).any(|three| three[0] == "PORT" && is_port(three[1]));
+    service || port || (ends(&["PORT"]) && text.contains("://"))
+}
+
+/// Whether somebody asks for what is not there yet, by whatever exact name.
+fn is_encryption(name: &str) -> bool {
+    name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("tls"))
+}
+
+/// Nobody may believe that a connection is protected.
+fn encryption(name: &str) -> ConfigError {
+    ConfigError::text(format!(
+        "{name} is not allowed: encryption is not built yet; leave it out, and listen on loopback or in a closed network only"
+    ))
+}
+
+fn unknown(name: &str, more: &str, known: Option<&str>) -> ConfigError {
+    let perhaps = known.map_or_else(String::new, |known| format!(" (perhaps {known})"));
+    let names = NAMES.join(", ");
+    ConfigError::text(format!("{name} is not a setting{perhaps}: {more}the settings are {names}"))
+}
+
+/// A file has no sections: `[log]` with `budget` most likely means `log_budget`, and `[node]` with `listen` means `listen`.
+fn unknown_section(name: &str, section: &toml::Table) -> ConfigError {
+    let whole = section.keys().find_map(|key| meant(&format!("{name}_{key}"), &[]));
+    let known = whole.or_else(|| section.keys().find_map(|key| meant(key, &[])));
+    unknown(&format!("[{name}]"), "there are no sections, ", known.or_else(|| meant(name, &[])))
+}
+
+/// The setting, or one of these other names, that a misspelt name most likely means: one that differs by two letters at most,
+/// and by fewer than half of its own.
+fn meant(name: &str, others: &[&'static str]) -> Option<&'static str> {
     let plain = name.to_ascii_lowercase().replace('-', "_");
     if plain.len() > 64 {
         return None;
     }
-    let near = NAMES.iter().map(|known| (distance(&plain, known), *known)).min()?;
-    (near.0 <= 2).then_some(near.1)
+    let known = NAMES.iter().chain(others);
+    let (letters, near) = known.map(|known| (distance(&plain, known), *known)).min()?;
+    (letters <= 2 && 2 * letters < near.len() + 1).then_some(near)
 }
 
 /// How many letters have to be changed, added or left out to make one text the other.
