@@ -120,7 +120,7 @@ pub struct PartialConfig {
     #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT", value_parser = parse::<usize>))]
     pub max_in_flight_requests: Option<usize>,
 
-    /// The partitions that a new table starts with, unless its creator says [default: 4]
+    /// The partitions that a new table starts with, unless its creator says; at most 1024 [default: 4]
     #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT", value_parser = parse::<u32>))]
     pub table_partitions: Option<u32>,
 
