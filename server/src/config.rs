@@ -6,7 +6,7 @@
 //! that names the key, the value and what is allowed.
 //!
 //! An unknown name is an error in a file and among the variables as among the flags, for it is most likely a known one misspelt.
-//! Left alone are only the variables that container platforms make out of a service's name: see `foreign`.
+//! Left alone are only the variables that container platforms make out of a service's name: see `names`.
 //!
 //! # What is not here
 //! What must be the same on every node (tick, lease and election lengths) is a setting of the cluster, not of a node (R2);
@@ -19,6 +19,7 @@ use std::time::Duration;
 pub use self::error::ConfigError;
 pub use self::layers::{PartialConfig, load};
 pub use self::memory::MemoryPlan;
+pub use self::names::check_variables;
 pub use self::value::{AdminListen, ByteSize, LogFormat, ReadMode, engine_name};
 pub use stator_storage::engine::EngineKind;
 
@@ -27,6 +28,7 @@ mod args;
 mod error;
 mod layers;
 mod memory;
+mod names;
 #[cfg(test)]
 mod tests;
 mod validate;

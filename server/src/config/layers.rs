@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::names::{self, VARIABLE};
 use super::value::Value;
 #[cfg(feature = "cli")]
 use super::value::parse;
@@ -12,10 +13,6 @@ use super::{AdminListen, ByteSize, ConfigError, EngineKind, LogFormat, NodeConfi
 
 /// A file of settings that is longer is none.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// What the name of a setting's variable begins with.
-const VARIABLE: &str = "STATOR_";
-/// What else has a variable: the file of a node's settings, and where commands find a database.
-const OTHER_VARIABLES: [&str; 2] = ["config", "endpoints"];
 
 /// One layer of settings: what it does not give, the layer below does. The comments are the manual.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -133,7 +130,7 @@ pub struct PartialConfig {
 macro_rules! settings {
     ($($name:ident)+) => {
         /// The settings' names.
-        const NAMES: &[&str] = &[$(stringify!($name)),+];
+        pub(super) const NAMES: &[&str] = &[$(stringify!($name)),+];
 
         impl PartialConfig {
             /// These settings, and below them those of `base`.
@@ -190,9 +187,10 @@ impl PartialConfig {
         for (name, value) in &table {
             settings.set_toml(name, value).map_err(|problem| match (problem, value) {
                 (Problem::NotAllowed(allowed), _) => ConfigError::new(name, value, allowed),
-                (Problem::Unknown, _) if is_encryption(name) => encryption(name),
-                (Problem::Unknown, toml::Value::Table(section)) => unknown_section(name, section),
-                (Problem::Unknown, _) => unknown(name, "", meant(name, &[])),
+                (Problem::Unknown, toml::Value::Table(section)) => {
+                    names::unknown_section(name, section)
+                }
+                (Problem::Unknown, _) => names::unknown_key(name),
             })?;
         }
         Ok(settings)
@@ -221,17 +219,13 @@ impl PartialConfig {
             let Some(name) = variable.strip_prefix(VARIABLE).filter(|_| !text.is_empty()) else {
                 continue;
             };
-            let setting = name.to_ascii_lowercase();
-            let refused = match settings.set_text(&setting, &text) {
+            let refused = match settings.set_text(&name.to_ascii_lowercase(), &text) {
                 Ok(()) => continue,
                 Err(Problem::NotAllowed(allowed)) => ConfigError::new(&variable, text, allowed),
-                Err(Problem::Unknown) if is_other(&setting) || foreign(name, &text) => continue,
-                Err(Problem::Unknown) if is_encryption(&setting) => encryption(&variable),
-                Err(Problem::Unknown) => {
-                    let known = meant(&setting, &OTHER_VARIABLES);
-                    let known = known.map(|known| format!("{VARIABLE}{}", known.to_uppercase()));
-                    unknown(&variable, "", known.as_deref())
-                }
+                Err(Problem::Unknown) => match names::stray(&variable, name, &text) {
+                    Some(refused) => refused,
+                    None => continue,
+                },
             };
             return Err(refused.at("environment"));
         }
@@ -324,72 +318,4 @@ fn not_toml(text: &str, error: &toml::de::Error) -> ConfigError {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
     let line = before.matches('\n').count() + 1;
     ConfigError::text(format!("line {line} is not TOML: {}", error.message()))
-}
-
-fn is_other(name: &str) -> bool {
-    OTHER_VARIABLES.contains(&name)
-}
-
-/// Whether a container platform made the variable, and not somebody who wants to set something: for a service `stator`, or
-/// `stator-db`, each of its containers gets `STATOR_SERVICE_HOST`, `STATOR_DB_PORT=tcp://10.0.0.1:7400` and the like.
-fn foreign(name: &str, text: &str) -> bool {
-    let words: Vec<&str> = name.split('_').collect();
-    let ends = |end: &[&str]| words.ends_with(end);
-    let service =
-        words.windows(2).any(|two| two == ["SERVICE", "HOST"] || two == ["SERVICE", "PORT"]);
-    let is_port = |word: &str| word.parse::<u16>().is_ok();
-    let port = words.windows(3).any(|three| three[0] == "PORT" && is_port(three[1]));
-    service || port || (ends(&["PORT"]) && text.contains("://"))
-}
-
-/// Whether somebody asks for what is not there yet, by whatever exact name.
-fn is_encryption(name: &str) -> bool {
-    name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("tls"))
-}
-
-/// Nobody may believe that a connection is protected.
-fn encryption(name: &str) -> ConfigError {
-    ConfigError::text(format!(
-        "{name} is not allowed: encryption is not built yet; leave it out, and listen on loopback or in a closed network only"
-    ))
-}
-
-fn unknown(name: &str, more: &str, known: Option<&str>) -> ConfigError {
-    let perhaps = known.map_or_else(String::new, |known| format!(" (perhaps {known})"));
-    let names = NAMES.join(", ");
-    ConfigError::text(format!("{name} is not a setting{perhaps}: {more}the settings are {names}"))
-}
-
-/// A file has no sections: `[log]` with `budget` most likely means `log_budget`, and `[node]` with `listen` means `listen`.
-fn unknown_section(name: &str, section: &toml::Table) -> ConfigError {
-    let whole = section.keys().find_map(|key| meant(&format!("{name}_{key}"), &[]));
-    let known = whole.or_else(|| section.keys().find_map(|key| meant(key, &[])));
-    unknown(&format!("[{name}]"), "there are no sections, ", known.or_else(|| meant(name, &[])))
-}
-
-/// The setting, or one of these other names, that a misspelt name most likely means: one that differs by two letters at most,
-/// and by fewer than half of its own.
-fn meant(name: &str, others: &[&'static str]) -> Option<&'static str> {
-    let plain = name.to_ascii_lowercase().replace('-', "_");
-    if plain.len() > 64 {
-        return None;
-    }
-    let known = NAMES.iter().chain(others);
-    let (letters, near) = known.map(|known| (distance(&plain, known), *known)).min()?;
-    (letters <= 2 && 2 * letters < near.len() + 1).then_some(near)
-}
-
-/// How many letters have to be changed, added or left out to make one text the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b = b.as_bytes();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
