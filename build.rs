@@ -11,7 +11,8 @@ fn main() {
         Some(commit) => format!("{version} ({commit})"),
         None => version,
     };
-    println!("cargo::rustc-env=STATOR_VERSION={version}");
+    // Not `STATOR_...`: `cargo run` hands it on to the program, for which those are settings.
+    println!("cargo::rustc-env=VERSION_AND_COMMIT={version}");
 }
 
 fn commit() -> Option<String> {

@@ -42,7 +42,7 @@ pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const LIST_TABLES_MAX: usize = 100;
 /// Tables in a cluster: DynamoDB's default for an account and region.
 pub const TABLES_MAX: usize = 2500;
-/// Partitions of one table. Stator's own bound: each costs memory on three nodes.
-pub const TABLE_PARTITIONS_MAX: u32 = 4096;
+/// Partitions of one table. Stator's own bound: each costs memory on three nodes, and all of them are one item of the catalog.
+pub const TABLE_PARTITIONS_MAX: u32 = 1024;
 /// Partitions that a table in a cluster starts with unless told otherwise: DynamoDB's own starting point.
 pub const TABLE_PARTITIONS_DEFAULT: u32 = 4;

@@ -5,8 +5,8 @@
 //! the one parser of its type (module `value`), so that it means the same everywhere and is refused in the same words: one line
 //! that names the key, the value and what is allowed.
 //!
-//! An unknown key in a file is an error, for it is most likely a known one misspelt. An unknown variable is not: container
-//! platforms make variables of their own out of a service's name (`STATOR_PORT`).
+//! An unknown name is an error in a file and among the variables as among the flags, for it is most likely a known one misspelt.
+//! Left alone are only the variables that container platforms make out of a service's name: see `names`.
 //!
 //! # What is not here
 //! What must be the same on every node (tick, lease and election lengths) is a setting of the cluster, not of a node (R2);
@@ -19,7 +19,8 @@ use std::time::Duration;
 pub use self::error::ConfigError;
 pub use self::layers::{PartialConfig, load};
 pub use self::memory::MemoryPlan;
-pub use self::value::{AdminListen, ByteSize, LogFormat, ReadMode, Tls, engine_name};
+pub use self::names::check_variables;
+pub use self::value::{AdminListen, ByteSize, LogFormat, ReadMode, engine_name};
 pub use stator_storage::engine::EngineKind;
 
 #[cfg(feature = "cli")]
@@ -27,6 +28,7 @@ mod args;
 mod error;
 mod layers;
 mod memory;
+mod names;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -74,8 +76,6 @@ pub struct NodeConfig {
     pub reads: ReadMode,
     /// Whether listening beyond loopback is allowed although nothing is protected.
     pub insecure: bool,
-    /// The section that will hold certificates: recognised, and refused.
-    pub tls: Option<Tls>,
     /// How what the node says is written.
     pub log_format: LogFormat,
     /// What of it is written: directives of `tracing-subscriber`.
@@ -116,7 +116,6 @@ impl Default for NodeConfig {
             snapshot_rate: ByteSize::mib(64),
             reads: ReadMode::Lease,
             insecure: false,
-            tls: None,
             log_format: LogFormat::Text,
             log_filter: "info".into(),
             slow_request: Duration::from_millis(500),

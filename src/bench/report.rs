@@ -76,7 +76,7 @@ impl Report<'_> {
                 "records_per_sec": rounded(loaded.records as f64 / loaded.seconds.max(1e-9)),
             })),
             "settings": settings,
-            "bench_version": env!("STATOR_VERSION"),
+            "bench_version": env!("VERSION_AND_COMMIT"),
             "target_version": self.target_version,
             "cores": std::thread::available_parallelism().map(usize::from).ok(),
         });

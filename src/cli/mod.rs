@@ -42,7 +42,7 @@ reached, or none can serve, 4 a write may have been applied or not.";
 
 /// A replicated, partitioned key-value database modelled on DynamoDB
 #[derive(Debug, Parser)]
-#[command(name = "stator", version = env!("STATOR_VERSION"), after_help = AFTER_HELP)]
+#[command(name = "stator", version = env!("VERSION_AND_COMMIT"), after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -84,6 +84,10 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
+    // Whoever misspells the variable that says where the database is must not come to another one.
+    let variables: Vec<_> = serve::variables().collect();
+    let variables = variables.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+    stator_server::config::check_variables(variables).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::refused(format!("no threads: {error}")))?;
     let result = runtime.block_on(async {

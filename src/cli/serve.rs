@@ -62,10 +62,7 @@ pub(crate) struct ReadyLine {
 
 /// Runs a node until it is asked to end.
 pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
-    // Variables that are no text are nobody's settings.
-    let variables = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let config = serve.settings.load(variables).map_err(Failure::usage)?;
+    let config = serve.settings.load(variables()).map_err(Failure::usage)?;
     telemetry::install(config.log_format, &config.log_filter).map_err(Failure::usage)?;
     let mut stop = Stop::listen(serve.parent_pipe).map_err(Failure::refused)?;
 
@@ -100,6 +97,12 @@ pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
         node.shutdown().await;
     }
     ended.map(drop)
+}
+
+/// The environment; variables that are no text are nobody's settings.
+pub(super) fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 fn ready_line(node: &Node) -> ReadyLine {

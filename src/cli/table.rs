@@ -39,7 +39,7 @@ struct Create {
     #[arg(long, value_name = "NAME:TYPE", value_parser = key)]
     sort: Option<(String, KeyType)>,
 
-    /// Into how many partitions to cut the table [default: the database's, which is 4 unless it was told]
+    /// Into how many partitions to cut the table, at most 1024 [default: the database's, which is 4 unless it was told]
     #[arg(long, value_name = "COUNT")]
     partitions: Option<u32>,
 

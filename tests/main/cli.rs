@@ -308,6 +308,11 @@ fn exit_codes_tell_what_to_do() {
     assert!(refused.contains("HOST:PORT"), "{refused}");
     let refused = nobody.run(&["status", "--endpoints", "ftp://x"]).refused(2);
     assert!(refused.contains("ftp://x"), "{refused}");
+    let dir = directory();
+    let mut misspelt = program(dir.path());
+    misspelt.args(["table", "list"]).env("STATOR_ENDPOINT", "http://127.0.0.1:1");
+    let refused = finish(misspelt, "").refused(2);
+    assert!(refused.contains("perhaps STATOR_ENDPOINTS"), "{refused}");
     assert!(nobody.run(&["--help"]).ok().contains("cluster"));
     assert!(nobody.run(&["--version"]).ok().starts_with("stator 0."));
     assert!(nobody.run(&["completions", "bash"]).ok().contains("_stator()"));

@@ -14,4 +14,6 @@ mod embedded;
 mod faults;
 mod fuzz;
 #[cfg(feature = "cli")]
+mod readme;
+#[cfg(feature = "cli")]
 mod support;

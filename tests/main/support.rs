@@ -228,6 +228,11 @@ impl Database {
         Self { dir: directory(), endpoints: endpoints.into() }
     }
 
+    /// Where it is.
+    pub(crate) fn endpoints(&self) -> &str {
+        &self.endpoints
+    }
+
     /// A directory for files.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()

@@ -29,6 +29,24 @@ fn a_table_survives_its_record() {
     assert_eq!(dropped, (7, table().partitions));
 }
 
+/// A table is one item of the catalog, with all of its partitions, whatever their numbers are by then.
+#[test]
+fn the_largest_table_fits_into_its_record() {
+    use stator_model::limits::{ITEM_BYTES_MAX, TABLE_PARTITIONS_MAX};
+    let member = Member { replica: ReplicaId(u64::MAX), node: NodeId(u64::MAX) };
+    let partition = PartitionRecord {
+        group: GroupId(u64::MAX),
+        generation: u64::MAX,
+        first_hash: u64::MAX,
+        last_hash: u64::MAX,
+        members: vec![member; 3],
+    };
+    let partitions = vec![partition; TABLE_PARTITIONS_MAX as usize];
+    let largest = TableRecord { name: "n".repeat(255), partitions, ..table() };
+    let size = stator_model::size::item_size(&largest.to_item());
+    assert!(size <= ITEM_BYTES_MAX, "{size}");
+}
+
 #[test]
 fn a_node_survives_its_record() {
     let node = NodeRecord {

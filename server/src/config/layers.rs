@@ -5,15 +5,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::names::{self, VARIABLE};
 use super::value::Value;
 #[cfg(feature = "cli")]
 use super::value::parse;
-use super::{AdminListen, ByteSize, ConfigError, EngineKind, LogFormat, NodeConfig, ReadMode, Tls};
+use super::{AdminListen, ByteSize, ConfigError, EngineKind, LogFormat, NodeConfig, ReadMode};
 
 /// A file of settings that is longer is none.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// What the name of a setting's variable begins with.
-const VARIABLE: &str = "STATOR_";
 
 /// One layer of settings: what it does not give, the layer below does. The comments are the manual.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -94,10 +93,6 @@ pub struct PartialConfig {
         default_missing_value = "true", value_parser = parse::<bool>))]
     pub insecure: Option<bool>,
 
-    /// The section `[tls]` of the file.
-    #[cfg_attr(feature = "cli", arg(skip))]
-    pub tls: Option<Tls>,
-
     /// How the node writes what it has to say, on standard error: text or json [default: text]
     #[cfg_attr(feature = "cli", arg(long, value_name = "FORMAT", value_parser = parse::<LogFormat>))]
     pub log_format: Option<LogFormat>,
@@ -122,7 +117,7 @@ pub struct PartialConfig {
     #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT", value_parser = parse::<usize>))]
     pub max_in_flight_requests: Option<usize>,
 
-    /// The partitions that a new table starts with, unless its creator says [default: 4]
+    /// The partitions that a new table starts with, unless its creator says; at most 1024 [default: 4]
     #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT", value_parser = parse::<u32>))]
     pub table_partitions: Option<u32>,
 
@@ -135,7 +130,7 @@ pub struct PartialConfig {
 macro_rules! settings {
     ($($name:ident)+) => {
         /// The settings' names.
-        const NAMES: &[&str] = &[$(stringify!($name)),+];
+        pub(super) const NAMES: &[&str] = &[$(stringify!($name)),+];
 
         impl PartialConfig {
             /// These settings, and below them those of `base`.
@@ -165,7 +160,7 @@ macro_rules! settings {
 
 settings! {
     data_dir listen advertise admin_listen initial_nodes join zone region engine memory log_budget log_segment min_free
-    snapshot_rate reads insecure tls log_format log_filter slow_request request_timeout max_connections max_in_flight_requests
+    snapshot_rate reads insecure log_format log_filter slow_request request_timeout max_connections max_in_flight_requests
     table_partitions query_threads
 }
 
@@ -190,13 +185,12 @@ impl PartialConfig {
         let table: toml::Table = text.parse().map_err(|error| not_toml(text, &error))?;
         let mut settings = Self::default();
         for (name, value) in &table {
-            settings.set_toml(name, value).map_err(|problem| match problem {
-                Problem::NotAllowed(allowed) => ConfigError::new(name, value, allowed),
-                Problem::Unknown => ConfigError::text(format!(
-                    "{name} is not a setting{}: the settings are {}",
-                    meant(name).map_or_else(String::new, |known| format!(" (perhaps {known})")),
-                    NAMES.join(", ")
-                )),
+            settings.set_toml(name, value).map_err(|problem| match (problem, value) {
+                (Problem::NotAllowed(allowed), _) => ConfigError::new(name, value, allowed),
+                (Problem::Unknown, toml::Value::Table(section)) => {
+                    names::unknown_section(name, section)
+                }
+                (Problem::Unknown, _) => names::unknown_key(name),
             })?;
         }
         Ok(settings)
@@ -213,10 +207,10 @@ impl PartialConfig {
         Self::from_toml(&text).map_err(|error| error.at(file.display()))
     }
 
-    /// The settings among environment variables. Those of other names are left alone, and so are empty ones.
+    /// The settings among environment variables: those that begin with `STATOR_`. Empty ones count as not there.
     ///
     /// # Errors
-    /// If one has a value of the wrong form.
+    /// If one is no setting's, or has a value of the wrong form.
     pub fn from_env(
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
@@ -225,13 +219,15 @@ impl PartialConfig {
             let Some(name) = variable.strip_prefix(VARIABLE).filter(|_| !text.is_empty()) else {
                 continue;
             };
-            // `tls` is a section of the file and has no variable.
-            match settings.set_text(&name.to_ascii_lowercase(), &text) {
-                Ok(()) | Err(Problem::Unknown) => {}
-                Err(Problem::NotAllowed(allowed)) => {
-                    return Err(ConfigError::new(&variable, text, allowed).at("environment"));
-                }
-            }
+            let refused = match settings.set_text(&name.to_ascii_lowercase(), &text) {
+                Ok(()) => continue,
+                Err(Problem::NotAllowed(allowed)) => ConfigError::new(&variable, text, allowed),
+                Err(Problem::Unknown) => match names::stray(&variable, name, &text) {
+                    Some(refused) => refused,
+                    None => continue,
+                },
+            };
+            return Err(refused.at("environment"));
         }
         Ok(settings)
     }
@@ -260,7 +256,6 @@ impl PartialConfig {
             snapshot_rate: self.snapshot_rate.unwrap_or(defaults.snapshot_rate),
             reads: self.reads.unwrap_or(defaults.reads),
             insecure: self.insecure.unwrap_or(defaults.insecure),
-            tls: self.tls,
             log_format: self.log_format.unwrap_or(defaults.log_format),
             log_filter: self.log_filter.unwrap_or(defaults.log_filter),
             slow_request: self.slow_request.unwrap_or(defaults.slow_request),
@@ -323,29 +318,4 @@ fn not_toml(text: &str, error: &toml::de::Error) -> ConfigError {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
     let line = before.matches('\n').count() + 1;
     ConfigError::text(format!("line {line} is not TOML: {}", error.message()))
-}
-
-/// The setting that a misspelt name most likely means: one that differs by two letters at most.
-fn meant(name: &str) -> Option<&'static str> {
-    let plain = name.to_ascii_lowercase().replace('-', "_");
-    if plain.len() > 64 {
-        return None;
-    }
-    let near = NAMES.iter().map(|known| (distance(&plain, known), *known)).min()?;
-    (near.0 <= 2).then_some(near.1)
-}
-
-/// How many letters have to be changed, added or left out to make one text the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b = b.as_bytes();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

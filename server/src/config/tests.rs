@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::value::{Value, show};
 use super::{
     ByteSize, EngineKind, LogFormat, MemoryPlan, NodeConfig, PartialConfig, ReadMode,
-    WRITE_BYTES_MAX, load,
+    WRITE_BYTES_MAX, check_variables, load,
 };
 
 const NO_VARIABLES: [(String, String); 0] = [];
@@ -79,7 +79,6 @@ fn a_file_sets_everything() {
         snapshot_rate: ByteSize::mib(32),
         reads: ReadMode::ReadIndex,
         insecure: true,
-        tls: None,
         log_format: LogFormat::Json,
         log_filter: "info,stator_server=debug".into(),
         slow_request: Duration::from_secs(1),
@@ -112,10 +111,14 @@ fn flags_go_before_variables_and_variables_before_the_file() {
 }
 
 #[test]
-fn variables_of_other_names_are_left_alone_and_wrong_ones_named() {
+fn variables_of_platforms_and_other_commands_are_left_alone_and_wrong_ones_named() {
     let platform = variables(&[
         ("STATOR_PORT", "tcp://10.0.0.1:7400"),
-        ("STATOR_SERVICE_HOST", "10.0.0.1"),
+        ("STATOR_PORT_7400_TCP_ADDR", "10.0.0.1"),
+        ("STATOR_DB_SERVICE_HOST", "10.0.0.1"),
+        ("STATOR_SERVICE_PORT_GRPC", "7400"),
+        ("STATOR_CONFIG", "stator.toml"),
+        ("STATOR_ENDPOINTS", "http://10.0.0.1:7400"),
         ("STATOR_MEMORY", ""),
         ("MEMORY", "1GiB"),
     ]);
@@ -126,6 +129,26 @@ fn variables_of_other_names_are_left_alone_and_wrong_ones_named() {
         "environment: STATOR_MEMORY = lots is not allowed: \
          it must be a whole number with a unit, B, KiB, MiB, GiB or TiB, as in 512MiB"
     );
+}
+
+#[test]
+fn a_variable_that_sets_nothing_is_named_with_what_was_meant() {
+    let refusal = |name: &str, text: &str| {
+        let pairs = [("STATOR_ZONE", "a"), (name, text)];
+        let wrong = PartialConfig::from_env(variables(&pairs)).expect_err(name);
+        assert_eq!(check_variables(pairs), Err(wrong.clone()));
+        wrong.to_string()
+    };
+    let line = refusal("STATOR_MEMROY", "1GiB");
+    let start = "environment: STATOR_MEMROY is not a setting (perhaps STATOR_MEMORY): the settings";
+    assert!(line.starts_with(start), "{line}");
+    assert!(refusal("STATOR_ENDPOINT", "x").contains("(perhaps STATOR_ENDPOINTS)"));
+    assert!(refusal("STATOR_COLOUR", "x").contains("STATOR_COLOUR is not a setting: the"));
+    // Not what a platform puts there.
+    assert!(refusal("STATOR_PORT", "7400").contains("STATOR_PORT is not a setting"));
+    assert!(refusal("STATOR_TLS_KEY", "a.pem").contains("encryption is not built yet"));
+    // A command that talks to a database does not judge a node's values.
+    assert_eq!(check_variables([("STATOR_MEMORY", "lots"), ("STATOR_CONFIG", "x")]), Ok(()));
 }
 
 #[test]
@@ -154,7 +177,17 @@ fn an_unknown_key_is_named_with_what_was_meant() {
     );
     assert!(refusal("request-timeout = '5s'").contains("(perhaps request_timeout)"));
     assert!(refusal("colour = 1").starts_with("colour is not a setting: "), "nothing near");
-    assert!(refusal("[timing]\ntick = 1").starts_with("timing is not a setting"), "R2");
+    assert!(refusal("[timing]\ntick = 1").starts_with("[timing] is not a setting: "), "R2");
+    for (text, meant) in [
+        (
+            "[log]\nbugdet = '1GiB'",
+            "[log] is not a setting (perhaps log_budget): there are no sections",
+        ),
+        ("[node]\nlisten = '127.0.0.1:1'", "[node] is not a setting (perhaps listen)"),
+        ("[memroy]", "[memroy] is not a setting (perhaps memory)"),
+    ] {
+        assert!(refusal(text).starts_with(meant), "{}", refusal(text));
+    }
 }
 
 #[test]
@@ -199,11 +232,11 @@ fn binding_beyond_loopback_needs_insecure() {
 }
 
 #[test]
-fn tls_is_known_and_not_offered() {
-    assert!(refusal("[tls]").starts_with("[tls] = ... is not allowed: encryption is not offered"));
-    assert!(refusal("[tls]\ncertificate = 'a.pem'\nkey = 'b.pem'").contains("not offered yet"));
-    assert!(refusal("[tls]\ncert = 'a.pem'").contains("and no cert"));
-    assert!(refusal("tls = true").contains("it must be a section"));
+fn encryption_is_refused_and_promised_nowhere() {
+    for text in ["[tls]", "[tls]\ncertificate = 'a.pem'", "tls = true", "tls_key = 'b.pem'"] {
+        assert!(refusal(text).contains("is not allowed: encryption is not built yet"), "{text}");
+    }
+    assert!(!refusal("colour = 1").contains("tls"));
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use stator_model::limits::TABLE_PARTITIONS_MAX;
+
 use super::value::show;
 use super::{ByteSize, ConfigError, EngineKind, MemoryPlan, NodeConfig};
 
@@ -41,10 +43,6 @@ impl NodeConfig {
     }
 
     fn check_addresses(&self) -> Checked {
-        if self.tls.is_some() {
-            let why = "encryption is not offered yet; take the section out";
-            return Err(ConfigError::new("[tls]", "...", why));
-        }
         self.check_bind("listen", self.listen)?;
         if let Some(admin) = self.admin_listen {
             self.check_bind("admin_listen", admin)?;
@@ -136,7 +134,7 @@ impl NodeConfig {
         check_time("request_timeout", self.request_timeout, ms(10)..=ms(600_000))?;
         within("max_connections", self.max_connections, 1..=65_536)?;
         within("max_in_flight_requests", self.max_in_flight_requests, 1..=1_000_000)?;
-        within("table_partitions", self.table_partitions, 1..=1024)?;
+        within("table_partitions", self.table_partitions, 1..=TABLE_PARTITIONS_MAX)?;
         within("query_threads", self.query_threads, 1..=256)
     }
 }

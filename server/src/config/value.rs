@@ -224,41 +224,6 @@ impl Value for AdminListen {
     }
 }
 
-/// What `[tls]` will hold once it is offered, in PEM files. Until then a node with the section refuses to start, so that
-/// nobody believes that a connection is protected.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// The node's certificate.
-    pub certificate: Option<PathBuf>,
-    /// The certificate's key.
-    pub key: Option<PathBuf>,
-    /// Those who sign the certificates of peers and clients.
-    pub authorities: Option<PathBuf>,
-}
-
-impl Value for Tls {
-    fn parse(_text: &str) -> Result<Self, String> {
-        Err("it must be a section, [tls]".into())
-    }
-
-    fn from_toml(value: &toml::Value) -> Result<Self, String> {
-        let toml::Value::Table(section) = value else {
-            return Self::parse("");
-        };
-        let mut tls = Self::default();
-        for (key, value) in section {
-            let slot = match key.as_str() {
-                "certificate" => &mut tls.certificate,
-                "key" => &mut tls.key,
-                "authorities" => &mut tls.authorities,
-                _ => return Err(format!("it has certificate, key and authorities, and no {key}")),
-            };
-            *slot = Some(PathBuf::from_toml(value)?);
-        }
-        Ok(tls)
-    }
-}
-
 impl Value for SocketAddr {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| {

@@ -13,6 +13,7 @@
 //! - Nodes do not outlive the supervisor, however it ends: each holds a pipe from it and ends with the pipe.
 //! - A cluster that is new begins with all of its nodes. One that was there before goes on with a majority of them: a node
 //!   that refuses to start is named, with its reason, and does not keep the others from serving.
+//! - Once it has begun, a node that dies is started again, and one that refuses to start is given up in the same way.
 //! - A temporary directory is removed at the end: by the supervisor, or if that was killed, by the last of its nodes.
 //! - What a directory was made with (nodes, engine, ports) it keeps; options that say otherwise are refused by name.
 //! - Nodes are in groups of processes of their own, so that a terminal's Ctrl-C reaches the supervisor alone.
@@ -25,7 +26,7 @@ mod supervise;
 
 use std::path::PathBuf;
 
-use stator_server::config::{ByteSize, EngineKind};
+use stator_server::config::{ByteSize, EngineKind, PartialConfig};
 
 use self::plan::Plan;
 pub(super) use self::plan::remove_temporary;
@@ -35,8 +36,9 @@ use super::stop::Stop;
 
 /// Runs a cluster on this machine, each node as a process of its own, until it is interrupted
 ///
-/// A node that dies is started again. Its data is kept from one run to the next, in the directory. Settings that are no
-/// option here reach the nodes as variables, as in STATOR_LOG_BUDGET=256MiB.
+/// A node that dies is started again; one that refuses to start is left out, with its reason, and the others go on. The data is
+/// kept from one run to the next, in the directory. Settings that are no option here reach the nodes as variables, as in
+/// STATOR_LOG_BUDGET=256MiB.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Cluster {
     /// How many nodes [default: 3]
@@ -88,6 +90,8 @@ fn size(text: &str) -> Result<ByteSize, String> {
 
 /// Runs a cluster until it is asked to end.
 pub(crate) async fn run(cluster: Cluster) -> Result<(), Failure> {
+    // Each node would refuse them; said once, and before anything is made, is better.
+    PartialConfig::from_env(super::serve::variables()).map_err(Failure::usage)?;
     let stop = Stop::listen(false).map_err(Failure::refused)?;
     let scratch = if cluster.temp {
         let made = tempfile::Builder::new().prefix("stator-cluster-").tempdir();

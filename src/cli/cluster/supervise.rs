@@ -27,6 +27,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A node that ran for so long has recovered from whatever killed it before.
 const STEADY: Duration = Duration::from_secs(10);
 
+/// So many refusals to start in a row, and a node is given up: what it refuses does not heal by asking again. The first could still
+/// be for a port that somebody's connection had just then.
+const REFUSALS_MAX: u32 = 3;
+
 /// What `--json` prints when all nodes are ready. All lists have the nodes' order.
 #[derive(Serialize)]
 struct ReadyLine<'a> {
@@ -42,6 +46,8 @@ enum Event {
     Ready(usize),
     /// It will not be started again.
     Gone(usize, String),
+    /// Nor will it, for it refuses to start, although the cluster has begun.
+    Refused(usize, String),
 }
 
 /// What the nodes' tasks share.
@@ -85,7 +91,7 @@ pub(super) async fn run(plan: Plan, options: &Cluster, mut stop: Stop) -> Result
         begin.send_replace(true);
         shared.announce();
         result = tokio::select! {
-            gone = all_gone(&mut told, count - gone) => Err(gone),
+            gone = all_gone(&shared, &mut told, count - gone) => Err(gone),
             _ = stop.asked() => Ok(None),
         };
     }
@@ -148,7 +154,7 @@ impl Start {
             };
             match event {
                 Event::Ready(index) => self.ready[index] = true,
-                Event::Gone(index, why) => {
+                Event::Gone(index, why) | Event::Refused(index, why) => {
                     self.ready[index] = false;
                     let left = self.gone.len() - gone - 1;
                     if left >= self.needed {
@@ -205,11 +211,22 @@ fn log(shared: &Shared, node: usize) -> String {
 }
 
 /// Waits until no node is left.
-async fn all_gone(events: &mut mpsc::UnboundedReceiver<Event>, count: usize) -> Failure {
+async fn all_gone(
+    shared: &Shared,
+    events: &mut mpsc::UnboundedReceiver<Event>,
+    count: usize,
+) -> Failure {
     let mut left = count;
     while left > 0 {
         match events.recv().await {
             Some(Event::Gone(..)) => left -= 1,
+            Some(Event::Refused(index, why)) => {
+                left -= 1;
+                shared.tell(&format!("node {} {why}", index + 1));
+                if left > 0 {
+                    shared.tell(&advice(shared, index + 1));
+                }
+            }
             Some(Event::Ready(_)) => {}
             None => break,
         }
@@ -222,34 +239,53 @@ async fn tend(shared: Arc<Shared>, node: NodePlan) {
     let mut stop = shared.stop.clone();
     let mut pause = PAUSE;
     let mut first = true;
+    let mut refusals = 0;
     while !*stop.borrow() {
         let started = Instant::now();
-        let why = match Child::start(&node) {
+        let (why, refused) = match Child::start(&node) {
             Ok(child) => match shared.watch(child, &node, first, &mut stop).await {
-                Some(status) => describe(status),
+                Some(end) => (describe(end.status), end.is_refusal()),
                 None => return,
             },
-            Err(error) => format!("could not be started: {error}"),
+            Err(error) => (format!("could not be started: {error}"), false),
         };
+        refusals = if refused { refusals + 1 } else { 0 };
         if !*shared.begun.borrow() || !shared.restart {
             if *shared.begun.borrow() {
                 shared.tell(&format!("node {} {why}", node.index + 1));
             }
-            let last = last_line(&node.log_file).map(|line| format!(": {line}"));
-            let told = format!("{why}{}", last.unwrap_or_default());
-            let _ = shared.events.send(Event::Gone(node.index, told));
+            let _ = shared.events.send(Event::Gone(node.index, with_last_line(why, &node)));
+            return;
+        }
+        if refusals == REFUSALS_MAX {
+            let _ = shared.events.send(Event::Refused(node.index, with_last_line(why, &node)));
             return;
         }
         if started.elapsed() >= STEADY {
             pause = PAUSE;
         }
-        shared.tell(&format!("node {} {why}; starting it again", node.index + 1));
+        if !refused {
+            shared.tell(&format!("node {} {why}; starting it again", node.index + 1));
+        }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         pause = (pause * 2).min(PAUSE_MAX);
         first = false;
+    }
+}
+
+/// How a process ended by itself.
+struct End {
+    status: ExitStatus,
+    was_ready: bool,
+}
+
+impl End {
+    /// Whether it was not able to start and said so, by an exit code of its own: a crash has a signal or another code.
+    fn is_refusal(&self) -> bool {
+        !self.was_ready && matches!(self.status.code(), Some(1 | 2))
     }
 }
 
@@ -261,7 +297,7 @@ impl Shared {
         node: &NodePlan,
         first: bool,
         stop: &mut watch::Receiver<bool>,
-    ) -> Option<ExitStatus> {
+    ) -> Option<End> {
         let (index, pid) = (node.index, child.pid);
         self.note_quietly(|record| record.pids[index] = Some(pid));
         if !first {
@@ -272,8 +308,10 @@ impl Shared {
             _ = stop.wait_for(|stop| *stop) => None,
         };
         if ready == Some(true) {
+            // Looked up before it is told: the cluster may begin by it, and that is announced for all of its nodes at once.
+            let begun = *self.begun.borrow();
             let _ = self.events.send(Event::Ready(index));
-            if !first || *self.begun.borrow() {
+            if !first || begun {
                 self.tell(&format!("node {} is ready", index + 1));
             }
         }
@@ -291,7 +329,7 @@ impl Shared {
             }
         };
         self.note_quietly(|record| record.pids[index] = None);
-        status
+        status.map(|status| End { status, was_ready: ready == Some(true) })
     }
 
     /// Says that the cluster is ready, and where.
@@ -348,6 +386,13 @@ impl Shared {
 /// How a process ended, as in `node 1 ...`.
 fn describe(status: ExitStatus) -> String {
     format!("ended with {status}")
+}
+
+fn with_last_line(why: String, node: &NodePlan) -> String {
+    match last_line(&node.log_file) {
+        Some(line) => format!("{why}: {line}"),
+        None => why,
+    }
 }
 
 /// The last line of a log, which most likely tells why its writer ended.

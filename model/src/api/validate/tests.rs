@@ -107,7 +107,7 @@ fn create(partition: &str, sort: Option<&str>) -> CreateTable {
 #[test]
 fn create_table() {
     taken(create("pk", None));
-    taken(CreateTable { partitions: Some(4096), ..create("pk", Some("sk")) });
+    taken(CreateTable { partitions: Some(1024), ..create("pk", Some("sk")) });
     taken(create(&"k".repeat(255), None));
     refused(
         create("pk", Some("pk")),
@@ -137,8 +137,8 @@ fn create_table() {
         ),
     );
     refused(
-        CreateTable { partitions: Some(4097), ..create("pk", None) },
-        &one(&violation("4097", "partitions", "have value less than or equal to 4096")),
+        CreateTable { partitions: Some(1025), ..create("pk", None) },
+        &one(&violation("1025", "partitions", "have value less than or equal to 1024")),
     );
 }
 
