@@ -120,6 +120,7 @@ impl World {
         if let Err(error) = reopened {
             self.fail(format!("the engine of node {node} does not come back: {error}"));
         }
+        self.glance_again(node);
     }
 
     /// Applies again what the engine lost.
@@ -231,8 +232,12 @@ fn note_committed(
         return Ok(());
     }
     for change in &decoded.writes {
-        let stator_storage::engine::Change::Put(key, value) = change else { continue };
+        let stator_storage::engine::Change::Put(key, value) = change else {
+            invariants.shown.committed(entry.index, change.key(), None);
+            continue;
+        };
         let stored = StoredItem::open(value, key).map_err(unreadable)?;
+        invariants.shown.committed(entry.index, key, Some(&stored.item));
         invariants.stamps.stamped(group, stored.stamp.time).map_err(|what| ("stamps", what))?;
         if is_catalog {
             continue;

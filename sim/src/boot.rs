@@ -119,6 +119,7 @@ impl World {
             removing: Vec::new(),
             is_making: false,
             readings: BTreeMap::new(),
+            glances: BTreeMap::new(),
             sending: BTreeMap::new(),
         });
         let specs = list_specs(engine.as_ref()).map_err(|error| error.to_string())?;

@@ -20,7 +20,7 @@
 //! # Map
 //! - `world`: the loop. `time`, `rng`, `plan`, `trace`, [`Reached`]: what a run is made of, and what it comes to.
 //! - `node`, `boot`: what a node keeps, how it begins, dies and comes back. `turn`: mailbox, turns, effects.
-//! - `log_driver`, `apply`, `snapshots`, `reads`: the threads of a real node, as events. `network`, `callers`, `calling`, `faults`, `aimed`: the rest.
+//! - `log_driver`, `apply`, `snapshots`, `reads`, `eventual`: the threads of a real node, as events. `network`, `callers`, `calling`, `faults`, `aimed`: the rest.
 //! - `catalog`: tables made and deleted.
 //! - [`run_many`]: seeds side by side. `invariants`: one file each. [`history`]: what callers saw, and the checker.
 //!
@@ -40,6 +40,7 @@ mod callers;
 mod calling;
 mod catalog;
 mod evaluator;
+mod eventual;
 mod faults;
 pub mod history;
 mod invariants;

@@ -13,6 +13,7 @@ use crate::callers::{Callers, Reply};
 use crate::catalog::carry::{Errand, OrderOf, Tasks};
 use crate::catalog::orders::Done;
 use crate::evaluator::Heard;
+use crate::eventual::Eventual;
 use crate::faults::Fault;
 use crate::invariants::durable_log::Shadow;
 use crate::invariants::{Holds, Invariants, Violation, committed, leases, replicas};
@@ -42,6 +43,8 @@ pub(crate) enum Action {
     Request { node: usize, attempt: u64 },
     /// A caller is answered.
     Reply { attempt: u64, reply: Box<Reply> },
+    /// Somebody reads from any replica.
+    Glance,
     /// A caller does something.
     Caller { caller: usize },
     /// A caller sends a call again.
@@ -79,6 +82,8 @@ pub(crate) enum Step {
     FlushEnd(Vec<(GroupId, u64)>),
     /// A strong read goes on.
     Read(u64),
+    /// An eventually consistent read goes on.
+    Glance(u64),
     /// A snapshot for a follower is read on.
     Cut(GroupId),
     /// The node looks at the catalog.
@@ -104,6 +109,7 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) nodes: Vec<Node>,
     pub(crate) callers: Callers,
+    pub(crate) eventual: Eventual,
     pub(crate) tasks: Tasks,
     /// All groups that there are or were.
     pub(crate) groups: BTreeSet<GroupId>,
@@ -124,6 +130,7 @@ impl World {
             queue: Queue::new(),
             network: Network::new(rng.fork()),
             callers: Callers::new(rng.fork(), &plan),
+            eventual: Eventual::new(seed),
             tasks: Tasks::default(),
             groups: founded().collect(),
             rng,
@@ -150,6 +157,7 @@ impl World {
             self.queue.push(SECOND + caller as Ns, Action::Caller { caller });
         }
         self.begin_stories();
+        self.queue.push(SECOND, Action::Glance);
         self.run_until(SAFETY_NS);
         while self.callers.finished() < OPERATIONS_MIN
             && self.now < 2 * SAFETY_NS
@@ -277,6 +285,7 @@ impl World {
             }
             Action::Request { node, attempt } => self.request_arrives(node, attempt),
             Action::Reply { attempt, reply } => self.reply_arrives(attempt, &reply),
+            Action::Glance => self.glance(),
             Action::Caller { caller } => self.caller_acts(caller),
             Action::Again { call } => self.again(call),
             Action::Impatience { caller, call } => self.caller_gives_up(caller, call),
@@ -327,6 +336,7 @@ impl World {
             Step::FlushBegin => self.flush_begins(node),
             Step::FlushEnd(applied) => self.flush_ends(node, &applied),
             Step::Read(reading) => self.read_step(node, reading),
+            Step::Glance(id) => self.glance_step(node, id),
             Step::Cut(group) => self.cut_snapshot(node, group),
             Step::Catalog => self.look_at_catalog(node),
             Step::Made(of, spec, fresh) => self.replica_made(node, of, &spec, fresh),

@@ -27,6 +27,8 @@ pub enum Mutation {
     ContextReused,
     /// R5: lease and data generation are not looked at again after the engine was read.
     NoSecondLook,
+    /// R5: an eventually consistent read does not ask whether the replica's data are whole.
+    EventualUnchecked,
     /// R6: what a ready acknowledges leaves before the log has synced it.
     AckBeforeSync,
     /// R6: a vote, and what is said in a new term, leaves before the log has synced it.
@@ -98,6 +100,7 @@ impl Mutation {
         Self::LeaseBeforeApplied,
         Self::ContextReused,
         Self::NoSecondLook,
+        Self::EventualUnchecked,
         Self::AckBeforeSync,
         Self::VoteBeforeSync,
         Self::ImageLeavesEarly,

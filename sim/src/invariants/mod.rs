@@ -10,6 +10,7 @@ pub(crate) mod leaders;
 pub(crate) mod leases;
 pub(crate) mod logs;
 pub(crate) mod replicas;
+pub(crate) mod shown;
 pub(crate) mod stamps;
 pub(crate) mod tables;
 
@@ -42,6 +43,7 @@ pub(crate) struct Invariants {
     pub(crate) committed: committed::Committed,
     pub(crate) replicas: replicas::Replicas,
     pub(crate) acknowledged: acknowledged::Acknowledged,
+    pub(crate) shown: shown::Shown,
     pub(crate) stamps: stamps::Stamps,
     pub(crate) tables: tables::Tables,
 }

@@ -52,6 +52,7 @@ mutations! {
     r5_a_context_used_again => ContextReused,
     r5_no_second_look_at_the_lease => NoSecondLook,
     r5_data_replaced_under_a_reader => GenerationKept,
+    r5_an_eventual_read_of_anything => EventualUnchecked,
     r6_an_acknowledgement_before_the_sync => AckBeforeSync,
     r6_a_vote_before_the_sync => VoteBeforeSync,
     r6_a_ready_that_overtakes_another => ReadyOvertakes,
