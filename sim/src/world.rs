@@ -14,7 +14,7 @@ use crate::catalog::carry::{Errand, OrderOf, Tasks};
 use crate::catalog::orders::Done;
 use crate::evaluator::Heard;
 use crate::eventual::Eventual;
-use crate::faults::Fault;
+use crate::faults::{Fault, Moment};
 use crate::invariants::durable_log::Shadow;
 use crate::invariants::{Holds, Invariants, Violation, committed, leases, replicas};
 use crate::items::{NODES, founded};
@@ -63,6 +63,8 @@ pub(crate) enum Action {
     Fault(Fault),
     /// A fault ends.
     Mend(Fault),
+    /// A replica without data begins.
+    Late { group: GroupId, node: usize },
     /// A node starts again.
     Restart { node: usize, life: u64 },
     /// A paused process goes on.
@@ -118,12 +120,15 @@ pub(crate) struct World {
     pub(crate) reached: Reached,
     pub(crate) trace: Trace,
     pub(crate) failure: Option<Violation>,
+    /// What the power waits for before it goes everywhere.
+    pub(crate) blackout: Option<Moment>,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, trace: Trace) -> Self {
         let mut rng = Rng::new(seed);
-        let plan = Plan::draw(&mut rng);
+        let mut more = Rng::new(seed ^ 0x6d6f_7265);
+        let plan = Plan::draw(&mut rng, &mut more);
         let nodes = (0..NODES).map(|_| new_node(&plan, &mut rng)).collect();
         let mut world = Self {
             now: 0,
@@ -142,6 +147,7 @@ impl World {
             reached: Reached::default(),
             trace,
             failure: None,
+            blackout: None,
         };
         world.trace.note(0, format_args!("seed {seed}, {:?}", world.plan));
         world
@@ -153,6 +159,9 @@ impl World {
             self.found(node);
         }
         self.plan_faults();
+        if let Some((group, node)) = self.plan.shape.late() {
+            self.queue.push(self.plan.late_at, Action::Late { group, node });
+        }
         for caller in 0..self.plan.callers {
             self.queue.push(SECOND + caller as Ns, Action::Caller { caller });
         }
@@ -295,6 +304,7 @@ impl World {
             Action::AskAgain { attempt } => self.ask_again(attempt),
             Action::Fault(fault) => self.strike(fault),
             Action::Mend(fault) => self.mend(&fault),
+            Action::Late { group, node } => self.begin_late(group, node),
             Action::Restart { node, life } => self.restart(node, life),
             Action::Resume { node, life } => self.resume(node, life),
         }
@@ -354,13 +364,16 @@ impl World {
         for group in self.groups.clone() {
             let mut stands =
                 [leases::Stand { node: 0, leads: None, leased: false, term: 0 }; NODES];
+            // Who votes alone leads before its vote is synced, but nobody hears of it before it serves.
+            let is_alone = self.plan.shape.members(group).len() == 1;
             for (at, node) in self.nodes.iter().enumerate() {
                 stands[at].node = at;
                 let Some(process) = &node.process else { continue };
                 let Some(status) = process.host.status(group) else { continue };
                 let now_ns = node.clock.monotonic_ns(self.now);
                 stands[at].term = status.term;
-                stands[at].leads = status.leads.then_some(status.term);
+                let leads = status.leads && (status.serves || !is_alone);
+                stands[at].leads = leads.then_some(status.term);
                 stands[at].leased = process
                     .replicas
                     .get(&group)
@@ -385,9 +398,11 @@ impl World {
         for group in founded() {
             let Some((index, term)) = self.invariants.committed.last(group) else { continue };
             let holders: Vec<bool> = self
-                .nodes
-                .iter()
-                .filter_map(|node| node.process.as_ref())
+                .plan
+                .shape
+                .members(group)
+                .into_iter()
+                .filter_map(|node| self.nodes[node].process.as_ref())
                 .map(|process| {
                     let core = process.log.access.core();
                     core.term(group, index) == Some(term)

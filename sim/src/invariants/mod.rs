@@ -3,12 +3,12 @@
 use std::fmt;
 
 pub(crate) mod acknowledged;
+pub(crate) mod backlog;
 pub(crate) mod committed;
 pub(crate) mod counters;
 pub(crate) mod durable_log;
 pub(crate) mod leaders;
 pub(crate) mod leases;
-pub(crate) mod logs;
 pub(crate) mod replicas;
 pub(crate) mod shown;
 pub(crate) mod stamps;
@@ -39,7 +39,6 @@ pub(crate) type Holds = Result<(), String>;
 #[derive(Default)]
 pub(crate) struct Invariants {
     pub(crate) leaders: leaders::Leaders,
-    pub(crate) logs: logs::Logs,
     pub(crate) committed: committed::Committed,
     pub(crate) replicas: replicas::Replicas,
     pub(crate) acknowledged: acknowledged::Acknowledged,
