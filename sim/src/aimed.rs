@@ -19,9 +19,17 @@ impl World {
         leading.max().map(|(_, at)| at)
     }
 
+    /// A node with another replica of a group.
+    fn draw_follower(&mut self, group: GroupId, leader: usize) -> Option<usize> {
+        let drawn = (leader + 1 + self.rng.index(NODES - 1)) % NODES;
+        let members = self.plan.shape.members(group);
+        let mut others = members.into_iter().filter(|member| *member != leader);
+        others.clone().find(|member| *member == drawn).or_else(|| others.next())
+    }
+
     pub(crate) fn hand_over(&mut self, group: GroupId, behind: Behind) {
         let Some(leader) = self.leader_of(group) else { return };
-        let heir = (leader + 1 + self.rng.index(NODES - 1)) % NODES;
+        let Some(heir) = self.draw_follower(group, leader) else { return };
         let to = Some(replica_id(group, heir));
         if let Behind::SlowHeir = behind {
             self.nodes[heir].slow_engine_until = self.now + 2 * SECOND;
@@ -62,7 +70,7 @@ impl World {
     /// Two followers: one cannot reach the leader and wants to be elected, the other forgets that it was just promised.
     pub(crate) fn make_forget(&mut self, group: GroupId) {
         let Some(leader) = self.leader_of(group) else { return };
-        let other = (leader + 1 + self.rng.index(NODES - 1)) % NODES;
+        let Some(other) = self.draw_follower(group, leader) else { return };
         let forgetful = NODES - leader - other;
         let state = Link { cut: true, ..Link::SOUND };
         let links = vec![(leader, other), (other, leader)];
@@ -122,7 +130,7 @@ impl World {
     /// slow disk, perhaps with its power going meanwhile.
     pub(crate) fn leave_behind(&mut self, group: GroupId) {
         let Some(leader) = self.leader_of(group) else { return };
-        let other = (leader + 1 + self.rng.index(NODES - 1)) % NODES;
+        let Some(other) = self.draw_follower(group, leader) else { return };
         let others = (0..NODES).filter(|node| *node != other);
         let links = others.flat_map(|node| [(node, other), (other, node)]).collect();
         let state = Link { cut: true, ..Link::SOUND };

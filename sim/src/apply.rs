@@ -120,6 +120,7 @@ impl World {
         if let Err(error) = reopened {
             self.fail(format!("the engine of node {node} does not come back: {error}"));
         }
+        self.glance_again(node);
     }
 
     /// Applies again what the engine lost.
@@ -135,6 +136,10 @@ impl World {
                 process.installing.as_ref().is_some_and(|installing| installing.group == *group);
             if is_installing {
                 // It notices by itself that a part of it is lost, and begins again.
+                continue;
+            }
+            if planted(Mutation::NotRestored) {
+                replica.view.data_restored();
                 continue;
             }
             let restored = install_lost(&access, &state.snapshots, *group, replica)
@@ -231,8 +236,12 @@ fn note_committed(
         return Ok(());
     }
     for change in &decoded.writes {
-        let stator_storage::engine::Change::Put(key, value) = change else { continue };
+        let stator_storage::engine::Change::Put(key, value) = change else {
+            invariants.shown.committed(entry.index, change.key(), None);
+            continue;
+        };
         let stored = StoredItem::open(value, key).map_err(unreadable)?;
+        invariants.shown.committed(entry.index, key, Some(&stored.item));
         invariants.stamps.stamped(group, stored.stamp.time).map_err(|what| ("stamps", what))?;
         if is_catalog {
             continue;

@@ -19,18 +19,22 @@ use crate::evaluator::SimEvaluator;
 use crate::faults::CrashKind;
 use crate::invariants::durable_log::Shadow;
 use crate::invariants::tables;
-use crate::items::{founded, group_spec, partition_spec};
+use crate::items::{founded, group_spec, groups, partition_spec};
 use crate::node::{LogAccess, LogDriver, Process, Replica, Work};
 use crate::snapshots::{install_again, take_for_installed};
 use crate::time::{MS, Ns};
 use crate::world::{Action, Step, World};
 
 impl World {
-    /// A node begins for the first time, with a replica of every group.
+    /// A node begins for the first time, with a replica of every group that is on it.
     pub(crate) fn found(&mut self, node: usize) {
         let engine = Arc::clone(&self.nodes[node].engine);
-        for group in founded() {
-            let spec = partition_spec(group, node);
+        let shape = self.plan.shape;
+        let here = |group: &GroupId| {
+            shape.members(*group).contains(&node) && shape.late() != Some((*group, node))
+        };
+        for group in founded().filter(here) {
+            let spec = partition_spec(group, node, shape);
             let (index, term) = FIRST_MARK;
             let mark = AppliedMark { index, term, voters: spec.replicas() };
             if let Err(error) = initialise(engine.as_ref(), &spec, Some(&mark)) {
@@ -42,6 +46,23 @@ impl World {
             self.fail(format!("node {node} cannot be made: {error}"));
         }
         self.boot(node);
+    }
+
+    /// A replica without data begins, of a group that has run for a while (R14). If its node is down, it does later.
+    pub(crate) fn begin_late(&mut self, group: GroupId, node: usize) {
+        let spec = partition_spec(group, node, self.plan.shape);
+        let state = &self.nodes[node];
+        let is_up = state.process.is_some() && !state.paused;
+        let engine = state.engine();
+        if !is_up || initialise(engine.as_ref(), &spec, None).is_err() || engine.flush().is_err() {
+            return self.queue.push(self.now + 50 * MS, Action::Late { group, node });
+        }
+        // A crash may have come between the two before.
+        let is_there = state.process.as_ref().is_some_and(|it| it.replicas.contains_key(&group));
+        if !is_there && let Err(what) = self.start_replica(node, spec, None, false) {
+            self.fail(format!("node {node} cannot begin group {} late: {what}", group.0));
+        }
+        self.reached.one("replicas begun without data");
     }
 
     /// A process begins on what its node has kept.
@@ -119,14 +140,15 @@ impl World {
             removing: Vec::new(),
             is_making: false,
             readings: BTreeMap::new(),
+            glances: BTreeMap::new(),
             sending: BTreeMap::new(),
         });
         let specs = list_specs(engine.as_ref()).map_err(|error| error.to_string())?;
         self.check("tables", tables::known(node, &recovery.groups, &specs));
         for spec in specs {
             let known = recovery.groups.get(&spec.group);
-            let is_deleted = read_record(&engine, spec.group)?.state == ReplicaState::Deleting;
-            if is_deleted || known.is_some_and(|known| known.tombstone) {
+            let state = read_record(&engine, spec.group)?.state;
+            if state == ReplicaState::Deleting || known.is_some_and(|known| known.tombstone) {
                 let removed = self.nodes[node].process.as_mut().map(|process| &mut process.removed);
                 removed.and_then(|removed| removed.insert(spec.group, true));
                 self.give_work(node, Work::Delete(Box::new(spec)));
@@ -134,7 +156,8 @@ impl World {
             }
             let holds = self.invariants.tables.made(node, spec.group);
             self.check("tables", holds);
-            self.start_replica(node, spec, known, known.is_none())?;
+            let is_fresh = known.is_none() && state != ReplicaState::AwaitingSnapshot;
+            self.start_replica(node, spec, known, is_fresh)?;
         }
         let first_tick = self.rng.between(MS, 50 * MS);
         self.after(first_tick, node, Step::Tick);
@@ -224,6 +247,14 @@ impl World {
             }
         }
         self.reached.one("crashes");
+        for group in groups() {
+            let members = self.plan.shape.members(group);
+            match members.len() {
+                1 if members.contains(&node) => self.reached.one("crashes of an only voter"),
+                2 if members.contains(&node) => self.reached.one("crashes of one of two voters"),
+                _ => {}
+            }
+        }
         self.reached.add("engine batches lost", lost as u64);
         self.trace.note(
             self.now,
@@ -335,6 +366,7 @@ fn begin_replica(
             applied,
         },
         // The node died between beginning the replica and its first log record: it has promised nothing to anybody.
+        None if record.state == ReplicaState::AwaitingSnapshot => Recovered::default(),
         None => Recovered { applied, ..Recovered::fresh() },
     };
     let data = applier.data_generation();

@@ -200,6 +200,12 @@ impl Callers {
         self.item_at(place)
     }
 
+    /// An item that there is now, mostly one that callers fight for.
+    pub(crate) fn any_item(&self, rng: &mut Rng) -> usize {
+        let places = if rng.chance(700) { self.contended } else { self.places.len() };
+        self.places[rng.index(places)].item
+    }
+
     fn draw_input(&mut self, item: usize) -> Input {
         let id = self.id();
         // Now and then a caller is wrong about what is there.
@@ -274,8 +280,10 @@ impl Callers {
     }
 
     /// Ends a call: with its answers, with certainty that nothing came of it, or without any certainty.
-    pub(crate) fn end(&mut self, call: u64, end: &End<'_>) {
-        let Some(ended) = self.calls.remove(&call) else { return };
+    /// Answers the writes of which surely nothing came.
+    pub(crate) fn end(&mut self, call: u64, end: &End<'_>) -> Vec<u64> {
+        let mut void = Vec::new();
+        let Some(ended) = self.calls.remove(&call) else { return void };
         self.attempts.remove(&ended.attempt);
         self.callers[ended.caller] = None;
         self.finished += 1;
@@ -290,10 +298,12 @@ impl Callers {
                 }
                 (End::Nothing, _) | (End::Unknown, Input::Get) => {
                     known.history.forget(part.number);
+                    void.extend(id_of(part.input).filter(|_| matches!(end, End::Nothing)));
                 }
                 (End::Unknown, _) => known.uncertain += 1,
             }
         }
+        void
     }
 
     /// What a caller is told of its writes is true of what is committed.

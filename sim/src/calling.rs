@@ -173,7 +173,9 @@ impl World {
     }
 
     fn finish(&mut self, caller: usize, call: u64, end: &End<'_>) {
-        self.callers.end(call, end);
+        let void = self.callers.end(call, end);
+        let holds = self.invariants.acknowledged.void(void);
+        self.check("acknowledged", holds);
         if self.callers.rng.chance(20) {
             self.callers.think = self.callers.rng.pick(&[MS, 10 * MS, 50 * MS, 200 * MS]);
         }

@@ -36,8 +36,10 @@ pub(crate) enum Fault {
     TornWrite {
         node: usize,
     },
-    /// All nodes lose their power at once.
-    Blackout,
+    /// All nodes lose their power at once, as soon as one of them is there.
+    Blackout {
+        at: Moment,
+    },
     Pause {
         node: usize,
         for_ns: Ns,
@@ -105,6 +107,20 @@ pub(crate) enum Fault {
     WallClock {
         node: usize,
     },
+}
+
+/// A bad moment for the power to go, for one of the nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Any,
+    /// The log has written something, and not synced it.
+    Unsynced,
+    /// Of that, something is a truncation.
+    Truncation,
+    /// Of that, something is the tombstone of a replica.
+    Tombstone,
+    /// A snapshot is partly installed.
+    Installation,
 }
 
 /// What goes wrong behind a transfer.
@@ -180,7 +196,7 @@ impl World {
             faults.push(Fault::SyncFails { node: rng.index(NODES) });
         }
         if rng.chance(600) {
-            faults.push(Fault::Blackout);
+            faults.push(Fault::Blackout { at: self.plan.blackout });
         }
         for fault in faults {
             let at = rng.between(2 * SECOND, SAFETY_NS - 2 * SECOND);
@@ -197,13 +213,8 @@ impl World {
         match fault {
             Fault::Crash { node, kind, down } => self.crash(node, kind, down),
             Fault::TornWrite { node } => self.nodes[node].tears = true,
-            Fault::Blackout => {
-                self.reached.one("power cuts of all nodes");
-                for node in 0..NODES {
-                    let down = self.rng.between(50 * MS, 2 * SECOND);
-                    self.crash(node, CrashKind::PowerCut, down);
-                }
-            }
+            Fault::Blackout { at: Moment::Any } => self.black_out(),
+            Fault::Blackout { at } => self.blackout = Some(at),
             Fault::Pause { node, for_ns } => self.pause(node, for_ns),
             Fault::Links { ref links, state, for_ns } => {
                 self.reached.one("network faults");
@@ -295,6 +306,7 @@ impl World {
 
     /// Nothing goes wrong any more.
     pub(crate) fn make_whole(&mut self) {
+        self.blackout = None;
         self.trace.note(self.now, format_args!("everything is mended"));
         self.network.set_all(Link::PERFECT);
         for node in 0..NODES {

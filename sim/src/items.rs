@@ -29,6 +29,34 @@ pub(crate) const NODES: usize = 3;
 /// The partitions of the table.
 pub(crate) const GROUPS: u64 = 4;
 
+/// On which nodes the table's groups are. In most runs each is on all of them, from the beginning.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shape {
+    /// One group is on one node alone, and one on two.
+    pub(crate) small: bool,
+    /// One replica of a group begins late, with nothing, when the group has run for a while.
+    pub(crate) late: bool,
+}
+
+impl Shape {
+    /// The nodes that a group is on, by rank. Ranks are rotated by group, so that leaders spread.
+    pub(crate) fn members(self, group: GroupId) -> Vec<usize> {
+        let first = group.0.saturating_sub(1) as usize;
+        let count = match (self.small, group.0) {
+            (true, GROUPS) => 1,
+            (true, 3) => 2,
+            _ => NODES,
+        };
+        (first..first + count).map(|rank| rank % NODES).collect()
+    }
+
+    /// The replica that begins late.
+    pub(crate) fn late(self) -> Option<(GroupId, usize)> {
+        let group = GroupId(2);
+        self.late.then(|| self.members(group).last().map(|node| (group, *node))).flatten()
+    }
+}
+
 /// The table's groups.
 pub(crate) fn groups() -> impl Iterator<Item = GroupId> {
     (1..=GROUPS).map(GroupId)
@@ -53,15 +81,14 @@ pub(crate) fn key_schema() -> KeySchema {
     KeySchema { partition, sort: None }
 }
 
-/// A partition as one of the nodes knows it. Ranks are rotated by group, so that leaders spread.
-pub(crate) fn partition_spec(group: GroupId, node: usize) -> PartitionSpec {
+/// A partition as one of the nodes knows it.
+pub(crate) fn partition_spec(group: GroupId, node: usize, shape: Shape) -> PartitionSpec {
     if group == CATALOG_GROUP {
         return catalog_spec(node);
     }
     let width = u64::MAX / GROUPS;
     let at = group.0 - 1;
     let is_last = group.0 == GROUPS;
-    let ranked = (0..NODES).map(|rank| (rank + at as usize) % NODES);
     PartitionSpec {
         group,
         table_id: TABLE_ID,
@@ -71,7 +98,9 @@ pub(crate) fn partition_spec(group: GroupId, node: usize) -> PartitionSpec {
         hash_end: if is_last { u64::MAX } else { (at + 1) * width - 1 },
         key_schema: key_schema(),
         region: Region::default(),
-        members: ranked
+        members: shape
+            .members(group)
+            .into_iter()
             .map(|node| partition::Member {
                 replica: replica_id(group, node).0,
                 node: node_id(node).0,
@@ -81,7 +110,7 @@ pub(crate) fn partition_spec(group: GroupId, node: usize) -> PartitionSpec {
     }
 }
 
-fn catalog_spec(node: usize) -> PartitionSpec {
+pub(crate) fn catalog_spec(node: usize) -> PartitionSpec {
     let members = (0..NODES).map(|node| partition::Member {
         replica: replica_id(CATALOG_GROUP, node).0,
         node: node_id(node).0,

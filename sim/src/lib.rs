@@ -2,8 +2,9 @@
 //!
 //! It runs the real cores, and plays the shell around them: [`stator_consensus::Host`] with the real evaluator, the real log
 //! (core, format, recovery) on a disk that loses what was not synced, the real applier and snapshots on the engine in memory, which
-//! loses what was not flushed. The catalog and the four partitions of a table on three nodes, and tables that come and go; callers talk
-//! to partitions directly and follow the hints of those who do not lead, for a server's routing and doors stay outside.
+//! loses what was not flushed. The catalog and the four partitions of a table on three nodes (in some runs one of them on two, and one
+//! on a single node), and tables that come and go; callers talk to partitions directly and follow the hints of those who do not lead,
+//! for a server's routing and doors stay outside.
 //!
 //! ```text
 //!  seed ──▶ plan (sizes, bounds, clocks, faults)
@@ -20,7 +21,7 @@
 //! # Map
 //! - `world`: the loop. `time`, `rng`, `plan`, `trace`, [`Reached`]: what a run is made of, and what it comes to.
 //! - `node`, `boot`: what a node keeps, how it begins, dies and comes back. `turn`: mailbox, turns, effects.
-//! - `log_driver`, `apply`, `snapshots`, `reads`: the threads of a real node, as events. `network`, `callers`, `calling`, `faults`, `aimed`: the rest.
+//! - `log_driver`, `apply`, `snapshots`, `reads`, `eventual`: the threads of a real node, as events. `network`, `callers`, `calling`, `faults`, `aimed`, `blackout`: the rest.
 //! - `catalog`: tables made and deleted.
 //! - [`run_many`]: seeds side by side. `invariants`: one file each. [`history`]: what callers saw, and the checker.
 //!
@@ -35,11 +36,13 @@
 
 mod aimed;
 mod apply;
+mod blackout;
 mod boot;
 mod callers;
 mod calling;
 mod catalog;
 mod evaluator;
+mod eventual;
 mod faults;
 pub mod history;
 mod invariants;

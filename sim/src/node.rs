@@ -22,6 +22,7 @@ use stator_storage::partition::{DataGeneration, PartitionApplier, PartitionSpec,
 use crate::catalog::carry::OrderOf;
 use crate::catalog::replicas::Removed;
 use crate::evaluator::SimEvaluator;
+use crate::eventual::Glance;
 use crate::invariants::durable_log::Shadow;
 use crate::time::{NodeClock, Ns};
 use crate::world::Action;
@@ -102,6 +103,7 @@ pub(crate) struct Process {
     /// Whether a replica is being made.
     pub(crate) is_making: bool,
     pub(crate) readings: BTreeMap<u64, Reading>,
+    pub(crate) glances: BTreeMap<u64, Glance>,
     pub(crate) sending: BTreeMap<GroupId, Sending>,
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use stator_consensus::Config;
 use stator_storage::log::LogOptions;
 
+use crate::faults::Moment;
+use crate::items::Shape;
 use crate::rng::Rng;
 use crate::time::{MS, Ns, SECOND};
 
@@ -37,10 +39,16 @@ pub(crate) struct Plan {
     pub(crate) quiet: Option<(Ns, Ns)>,
     /// How long the engine is not flushed, at most.
     pub(crate) flush_every: Ns,
+    pub(crate) shape: Shape,
+    /// When all nodes lose their power, if they do.
+    pub(crate) blackout: Moment,
+    /// When the replica that begins late begins.
+    pub(crate) late_at: Ns,
 }
 
 impl Plan {
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
+    /// `more` is drawn from by what most runs do without, so that it changes nothing for them.
+    pub(crate) fn draw(rng: &mut Rng, more: &mut Rng) -> Self {
         let quiet = rng.chance(500).then(|| {
             let from = rng.between(10 * SECOND, 45 * SECOND);
             (from, from + rng.between(3 * SECOND, 6 * SECOND))
@@ -57,6 +65,15 @@ impl Plan {
             chunk_bytes: rng.pick(&[500, 2_000, 100_000]),
             quiet,
             flush_every: rng.pick(&[100 * MS, 500 * MS, 2 * SECOND]),
+            shape: Shape { small: more.chance(400), late: more.chance(300) },
+            blackout: more.pick(&[
+                Moment::Any,
+                Moment::Unsynced,
+                Moment::Truncation,
+                Moment::Tombstone,
+                Moment::Installation,
+            ]),
+            late_at: more.between(2 * SECOND, 20 * SECOND),
         }
     }
 }

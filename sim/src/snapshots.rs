@@ -136,6 +136,9 @@ impl World {
 
     /// One step of an installation.
     pub(crate) fn install_step(&mut self, node: usize) {
+        if self.blacks_out(node) {
+            return;
+        }
         let Some(process) = &mut self.nodes[node].process else { return };
         let Some(mut installing) = process.installing.take() else { return };
         let group = installing.group;

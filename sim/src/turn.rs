@@ -6,6 +6,7 @@ use stator_storage::partition::PartitionOutcome;
 use crate::callers::Reply;
 use crate::evaluator::SimEvaluator;
 use crate::faults::{CrashKind, Fault};
+use crate::invariants::backlog;
 use crate::items::{node_at, short};
 use crate::node::{HostEvent, SnapshotParcel, Token, Work};
 use crate::time::{MS, SECOND, US};
@@ -86,6 +87,11 @@ impl World {
             self.give_work(node, Work::Install(job));
         }
         for job in effects.apply {
+            let bytes_max = self.plan.config.apply_backlog_bytes_max;
+            if let Some(process) = &self.nodes[node].process {
+                let holds = backlog::bounded(job.group, &process.work, bytes_max);
+                self.check("backlog", holds);
+            }
             self.give_work(node, Work::Apply(job));
         }
         for (token, answer) in effects.answers {

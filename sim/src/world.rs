@@ -13,7 +13,8 @@ use crate::callers::{Callers, Reply};
 use crate::catalog::carry::{Errand, OrderOf, Tasks};
 use crate::catalog::orders::Done;
 use crate::evaluator::Heard;
-use crate::faults::Fault;
+use crate::eventual::Eventual;
+use crate::faults::{Fault, Moment};
 use crate::invariants::durable_log::Shadow;
 use crate::invariants::{Holds, Invariants, Violation, committed, leases, replicas};
 use crate::items::{NODES, founded};
@@ -42,6 +43,8 @@ pub(crate) enum Action {
     Request { node: usize, attempt: u64 },
     /// A caller is answered.
     Reply { attempt: u64, reply: Box<Reply> },
+    /// Somebody reads from any replica.
+    Glance,
     /// A caller does something.
     Caller { caller: usize },
     /// A caller sends a call again.
@@ -60,6 +63,8 @@ pub(crate) enum Action {
     Fault(Fault),
     /// A fault ends.
     Mend(Fault),
+    /// A replica without data begins.
+    Late { group: GroupId, node: usize },
     /// A node starts again.
     Restart { node: usize, life: u64 },
     /// A paused process goes on.
@@ -79,6 +84,8 @@ pub(crate) enum Step {
     FlushEnd(Vec<(GroupId, u64)>),
     /// A strong read goes on.
     Read(u64),
+    /// An eventually consistent read goes on.
+    Glance(u64),
     /// A snapshot for a follower is read on.
     Cut(GroupId),
     /// The node looks at the catalog.
@@ -104,6 +111,7 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) nodes: Vec<Node>,
     pub(crate) callers: Callers,
+    pub(crate) eventual: Eventual,
     pub(crate) tasks: Tasks,
     /// All groups that there are or were.
     pub(crate) groups: BTreeSet<GroupId>,
@@ -112,18 +120,22 @@ pub(crate) struct World {
     pub(crate) reached: Reached,
     pub(crate) trace: Trace,
     pub(crate) failure: Option<Violation>,
+    /// What the power waits for before it goes everywhere.
+    pub(crate) blackout: Option<Moment>,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, trace: Trace) -> Self {
         let mut rng = Rng::new(seed);
-        let plan = Plan::draw(&mut rng);
+        let mut more = Rng::new(seed ^ 0x6d6f_7265);
+        let plan = Plan::draw(&mut rng, &mut more);
         let nodes = (0..NODES).map(|_| new_node(&plan, &mut rng)).collect();
         let mut world = Self {
             now: 0,
             queue: Queue::new(),
             network: Network::new(rng.fork()),
             callers: Callers::new(rng.fork(), &plan),
+            eventual: Eventual::new(seed),
             tasks: Tasks::default(),
             groups: founded().collect(),
             rng,
@@ -135,6 +147,7 @@ impl World {
             reached: Reached::default(),
             trace,
             failure: None,
+            blackout: None,
         };
         world.trace.note(0, format_args!("seed {seed}, {:?}", world.plan));
         world
@@ -146,10 +159,14 @@ impl World {
             self.found(node);
         }
         self.plan_faults();
+        if let Some((group, node)) = self.plan.shape.late() {
+            self.queue.push(self.plan.late_at, Action::Late { group, node });
+        }
         for caller in 0..self.plan.callers {
             self.queue.push(SECOND + caller as Ns, Action::Caller { caller });
         }
         self.begin_stories();
+        self.queue.push(SECOND, Action::Glance);
         self.run_until(SAFETY_NS);
         while self.callers.finished() < OPERATIONS_MIN
             && self.now < 2 * SAFETY_NS
@@ -277,6 +294,7 @@ impl World {
             }
             Action::Request { node, attempt } => self.request_arrives(node, attempt),
             Action::Reply { attempt, reply } => self.reply_arrives(attempt, &reply),
+            Action::Glance => self.glance(),
             Action::Caller { caller } => self.caller_acts(caller),
             Action::Again { call } => self.again(call),
             Action::Impatience { caller, call } => self.caller_gives_up(caller, call),
@@ -286,6 +304,7 @@ impl World {
             Action::AskAgain { attempt } => self.ask_again(attempt),
             Action::Fault(fault) => self.strike(fault),
             Action::Mend(fault) => self.mend(&fault),
+            Action::Late { group, node } => self.begin_late(group, node),
             Action::Restart { node, life } => self.restart(node, life),
             Action::Resume { node, life } => self.resume(node, life),
         }
@@ -327,6 +346,7 @@ impl World {
             Step::FlushBegin => self.flush_begins(node),
             Step::FlushEnd(applied) => self.flush_ends(node, &applied),
             Step::Read(reading) => self.read_step(node, reading),
+            Step::Glance(id) => self.glance_step(node, id),
             Step::Cut(group) => self.cut_snapshot(node, group),
             Step::Catalog => self.look_at_catalog(node),
             Step::Made(of, spec, fresh) => self.replica_made(node, of, &spec, fresh),
@@ -344,13 +364,16 @@ impl World {
         for group in self.groups.clone() {
             let mut stands =
                 [leases::Stand { node: 0, leads: None, leased: false, term: 0 }; NODES];
+            // Who votes alone leads before its vote is synced, but nobody hears of it before it serves.
+            let is_alone = self.plan.shape.members(group).len() == 1;
             for (at, node) in self.nodes.iter().enumerate() {
                 stands[at].node = at;
                 let Some(process) = &node.process else { continue };
                 let Some(status) = process.host.status(group) else { continue };
                 let now_ns = node.clock.monotonic_ns(self.now);
                 stands[at].term = status.term;
-                stands[at].leads = status.leads.then_some(status.term);
+                let leads = status.leads && (status.serves || !is_alone);
+                stands[at].leads = leads.then_some(status.term);
                 stands[at].leased = process
                     .replicas
                     .get(&group)
@@ -375,9 +398,11 @@ impl World {
         for group in founded() {
             let Some((index, term)) = self.invariants.committed.last(group) else { continue };
             let holders: Vec<bool> = self
-                .nodes
-                .iter()
-                .filter_map(|node| node.process.as_ref())
+                .plan
+                .shape
+                .members(group)
+                .into_iter()
+                .filter_map(|node| self.nodes[node].process.as_ref())
                 .map(|process| {
                     let core = process.log.access.core();
                     core.term(group, index) == Some(term)

@@ -2,6 +2,9 @@
 //!
 //! Each breaks one of the rules that the design rests on. Without the feature `mutations`, which no other feature brings and which
 //! does not compile without debug assertions, [`planted`] is a constant `false`, and nothing of a bug is left in the code.
+//!
+//! That a host never waits for an engine (R11) has no bug here: hosts have no engine to wait for. What they owe to one that stalls is
+//! the bound on what it is handed, and what a shell owes to one that fails is to restore it.
 
 #[cfg(all(feature = "mutations", not(debug_assertions)))]
 compile_error!(
@@ -27,12 +30,22 @@ pub enum Mutation {
     ContextReused,
     /// R5: lease and data generation are not looked at again after the engine was read.
     NoSecondLook,
+    /// R5: an eventually consistent read does not ask whether the replica's data are whole.
+    EventualUnchecked,
     /// R6: what a ready acknowledges leaves before the log has synced it.
     AckBeforeSync,
     /// R6: a vote, and what is said in a new term, leaves before the log has synced it.
     VoteBeforeSync,
     /// R7: an image leaves the overlay before the engine shows it.
     ImageLeavesEarly,
+    /// R11: what is handed to an applier that stalls has no bound.
+    BacklogUnbounded,
+    /// R11: what an engine that was opened again has lost is not applied again.
+    NotRestored,
+    /// R14: a replica without data takes the group's first entries, instead of a snapshot.
+    EmptyTakesEntries,
+    /// A follower takes entries behind one that it has from another term.
+    MatchesAnything,
     /// R12: a restart believes the commit index as it was logged.
     CommitAsLogged,
     /// R13: the log says that a write is synced before it is.
@@ -98,9 +111,14 @@ impl Mutation {
         Self::LeaseBeforeApplied,
         Self::ContextReused,
         Self::NoSecondLook,
+        Self::EventualUnchecked,
         Self::AckBeforeSync,
         Self::VoteBeforeSync,
         Self::ImageLeavesEarly,
+        Self::BacklogUnbounded,
+        Self::NotRestored,
+        Self::EmptyTakesEntries,
+        Self::MatchesAnything,
         Self::CommitAsLogged,
         Self::PersistedBeforeSync,
         Self::DamageIsTheEnd,

@@ -257,10 +257,23 @@ impl<E: Evaluator, T> Group<E, T> {
         {
             self.promise.renew(cx.now_ns);
         }
+        let message =
+            if planted(Mutation::MatchesAnything) { self.matched(message) } else { message };
         match self.node.step(message) {
             Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => Ok(()),
             Err(error) => Err(format!("Raft refused a message: {error}")),
         }
+    }
+
+    /// A planted bug: a leader's entries, as if they stood behind what this replica has.
+    fn matched(&self, mut message: Message) -> Message {
+        if message.get_msg_type() == MessageType::MsgAppend
+            && message.index <= self.node.raft.raft_log.last_index()
+            && let Ok(term) = self.node.raft.raft_log.term(message.index)
+        {
+            message.log_term = term;
+        }
+        message
     }
 
     /// A tick of the clock.

@@ -147,7 +147,11 @@ impl<E: Evaluator, T> Group<E, T> {
 
     /// Hands committed entries to the applier, as many as its backlog has room for (R11).
     pub(super) fn feed_applier(&mut self, cx: &mut Context<'_, E, T>) -> Result<(), Fault> {
-        while self.feed.wants(cx.config.apply_backlog_bytes_max) {
+        let bytes_max = match planted(Mutation::BacklogUnbounded) {
+            true => usize::MAX,
+            false => cx.config.apply_backlog_bytes_max,
+        };
+        while self.feed.wants(bytes_max) {
             let (low, high) = (self.feed.handed() + 1, self.feed.committed() + 1);
             let (entries, bytes) = self
                 .node

@@ -111,6 +111,9 @@ pub(super) fn raft_node(
     reader: Arc<dyn LogReader>,
 ) -> Result<(RawNode<Store>, u64), Fault> {
     check_spec(spec)?;
+    let first = Recovered::fresh();
+    let is_mistaken = planted(Mutation::EmptyTakesEntries) && recovered.mark.0 == 0;
+    let recovered = if is_mistaken { &first } else { recovered };
     let voters = spec.members.iter().map(|member| member.replica.0).collect();
     let mut store = Store::new(spec.group, reader, recovered.mark, &recovered.terms, voters);
     recovered.check(&store)?;

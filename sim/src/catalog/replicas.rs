@@ -164,7 +164,7 @@ impl World {
             let held = held.map_err(|error| error.to_string())?;
             let tables = self.tables_in_the_end(node);
             let tables = tables.map_err(|what| format!("on node {node}: {what}"))?;
-            settled(node, &held, &tables)?;
+            settled(node, self.plan.shape, &held, &tables)?;
         }
         Ok(())
     }

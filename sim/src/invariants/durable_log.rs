@@ -44,6 +44,11 @@ impl Shadow {
         self.staged.extend(ordered.into_iter().map(|record| (write, record.clone())));
     }
 
+    /// Whether a write under way has such a record.
+    pub(crate) fn is_under_way(&self, write: u64, is_one: impl Fn(&Record) -> bool) -> bool {
+        self.staged.iter().take_while(|(of, _)| *of <= write).any(|(_, record)| is_one(record))
+    }
+
     /// A write is completed.
     pub(crate) fn complete(&mut self, write: u64) {
         let vouched = self.vouched.get_or_insert_with(|| self.completed.clone());

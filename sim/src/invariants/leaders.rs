@@ -1,5 +1,6 @@
 //! A term of a group is led by one process at most: not by two nodes, and not by one node before and after a crash, which may
-//! have forgotten what it said in that term.
+//! have forgotten what it said in that term. A group's only voter counts from when it serves: raft-rs has it lead before its vote is
+//! synced, and a crash may make it lead that term again; nobody has heard of it in between.
 
 use std::collections::BTreeMap;
 

@@ -3,13 +3,14 @@
 use std::fmt;
 
 pub(crate) mod acknowledged;
+pub(crate) mod backlog;
 pub(crate) mod committed;
 pub(crate) mod counters;
 pub(crate) mod durable_log;
 pub(crate) mod leaders;
 pub(crate) mod leases;
-pub(crate) mod logs;
 pub(crate) mod replicas;
+pub(crate) mod shown;
 pub(crate) mod stamps;
 pub(crate) mod tables;
 
@@ -38,10 +39,10 @@ pub(crate) type Holds = Result<(), String>;
 #[derive(Default)]
 pub(crate) struct Invariants {
     pub(crate) leaders: leaders::Leaders,
-    pub(crate) logs: logs::Logs,
     pub(crate) committed: committed::Committed,
     pub(crate) replicas: replicas::Replicas,
     pub(crate) acknowledged: acknowledged::Acknowledged,
+    pub(crate) shown: shown::Shown,
     pub(crate) stamps: stamps::Stamps,
     pub(crate) tables: tables::Tables,
 }

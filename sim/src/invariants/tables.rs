@@ -10,7 +10,7 @@ use stator_storage::partition::PartitionSpec;
 
 use super::Holds;
 use crate::catalog::records::TableRecord;
-use crate::items::{founded, node_id};
+use crate::items::{Shape, founded, node_id};
 
 /// Who is rid of what for good.
 #[derive(Default)]
@@ -49,7 +49,12 @@ pub(crate) fn known(
 }
 
 /// In the end.
-pub(crate) fn settled(node: usize, held: &[PartitionSpec], tables: &[TableRecord]) -> Holds {
+pub(crate) fn settled(
+    node: usize,
+    shape: Shape,
+    held: &[PartitionSpec],
+    tables: &[TableRecord],
+) -> Holds {
     if let Some(table) = tables.iter().find(|table| table.status != TableStatus::Active) {
         return Err(format!("table {} of id {} stays {:?}", table.name, table.id, table.status));
     }
@@ -60,8 +65,8 @@ pub(crate) fn settled(node: usize, held: &[PartitionSpec], tables: &[TableRecord
     let of_tables = tables.iter().flat_map(|table| &table.partitions);
     let mine = of_tables
         .filter(|partition| partition.members.iter().any(|member| member.node == node_id(node)));
-    let wanted: BTreeSet<GroupId> =
-        founded().chain(mine.map(|partition| partition.group)).collect();
+    let founded = founded().filter(|group| shape.members(*group).contains(&node));
+    let wanted: BTreeSet<GroupId> = founded.chain(mine.map(|partition| partition.group)).collect();
     let held: BTreeSet<GroupId> = held.iter().map(|spec| spec.group).collect();
     if wanted == held {
         return Ok(());
