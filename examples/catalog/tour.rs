@@ -192,10 +192,11 @@ impl fmt::Display for Report {
         let some: Vec<_> = self.found.iter().take(5).map(String::as_str).collect();
         writeln!(
             f,
-            "found {count} packages of {section} that begin with {} in {:.1?}: {}, ...",
+            "found {count} packages of {section} that begin with {} in {:.1?}: {}{}",
             self.prefix,
             self.querying,
-            some.join(", ")
+            some.join(", "),
+            if some.len() < count { ", ..." } else { "" }
         )?;
         let first = if self.starred.is_some() { "was" } else { "was already, by an earlier tour," };
         let second = if self.starred_twice {
