@@ -219,8 +219,9 @@ impl Node {
             replicas: replicas.clone(),
             metrics: metrics.clone(),
             snapshots: snapshots.clone(),
-            losses,
+            losses: losses.clone(),
             room: room.clone(),
+            fatal: shells.fatal(),
             stop,
         };
         threads.push(flush.spawn().map_err(refused)?);
@@ -356,6 +357,17 @@ struct Shells<'a> {
 }
 
 impl Shells<'_> {
+    /// Told what a thread cannot go on after.
+    fn fatal(&self) -> Fatal {
+        let (fatal, failed) = (self.fatal.clone(), self.failed.clone());
+        Arc::new(move |why| {
+            if !failed.swap(true, Ordering::Release) {
+                tracing::error!(why, "the node cannot go on");
+                fatal.send_replace(Some(why));
+            }
+        })
+    }
+
     /// Starts one host with its applier.
     fn spawn(
         &self,
@@ -367,13 +379,7 @@ impl Shells<'_> {
         let (host, host_inbox) = mailbox(HOST_WAITING_MAX);
         let (apply, apply_inbox) = mailbox(usize::MAX);
         let apply = ApplyMailbox(apply);
-        let (fatal, failed) = (self.fatal.clone(), self.failed.clone());
-        let fatal: Fatal = Arc::new(move |why| {
-            if !failed.swap(true, Ordering::Release) {
-                tracing::error!(why, "the node cannot go on");
-                fatal.send_replace(Some(why));
-            }
-        });
+        let fatal = self.fatal();
         let host_shell = HostShell {
             config: self.config.consensus(),
             mailbox: host.clone(),

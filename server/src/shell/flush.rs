@@ -16,6 +16,7 @@ use stator_storage::engine::Engine;
 use stator_storage::log::Log;
 use stator_storage::machine::GroupId;
 
+use super::{Fatal, FatalOnPanic};
 use crate::metrics::Metrics;
 use crate::node::room::Room;
 use crate::replicas::Replicas;
@@ -56,6 +57,7 @@ pub(crate) struct FlushShell {
     pub(crate) snapshots: Option<Arc<SnapshotFiles>>,
     pub(crate) losses: Arc<Losses>,
     pub(crate) room: Arc<Room>,
+    pub(crate) fatal: Fatal,
     /// Ends the thread when its other side is dropped.
     pub(crate) stop: Receiver<()>,
 }
@@ -67,6 +69,7 @@ impl FlushShell {
     }
 
     fn run(self) {
+        let _guard = FatalOnPanic(self.fatal.clone());
         let mut flushed: Vec<(GroupId, u64)> = Vec::new();
         let mut is_failing = false;
         while self.stop.recv_timeout(self.every) == Err(RecvTimeoutError::Timeout) {

@@ -132,6 +132,7 @@ conformance!(
     five_thousand_keys,
     snapshots_stay,
     no_isolated_read_sees_half_a_batch,
+    no_read_is_older_than_one_before_it,
     an_engine_is_reopened_in_place,
     reads_are_right_or_refused_during_a_reopening,
 );
@@ -437,6 +438,41 @@ fn no_isolated_read_sees_half_a_batch(lab: &mut Lab) {
         }
     });
     assert_eq!(engine.get(&[1, 7]).unwrap().unwrap()[0], BATCHES);
+}
+
+/// What one kind of read has shown the other kinds show too, also while a batch is being written.
+fn no_read_is_older_than_one_before_it(lab: &mut Lab) {
+    const KEYS: u16 = 600;
+    const BATCHES: u8 = 60;
+    let engine = lab.engine();
+    let batch = |n: u8| (0..KEYS).map(move |key| (key.to_be_bytes().to_vec(), vec![n; 20]));
+    engine.write(&puts(batch(0))).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 1..=BATCHES {
+                engine.write(&puts(batch(n))).unwrap();
+            }
+            done.store(true, Ordering::Release);
+        });
+        scope.spawn(|| {
+            // The first key of a batch, of which the rest takes its time.
+            let key = 0u16.to_be_bytes();
+            let only = KeyRange {
+                start: Bytes::copy_from_slice(&key),
+                end: Some(Bytes::copy_from_slice(&1u16.to_be_bytes())),
+            };
+            while !done.load(Ordering::Acquire) {
+                let got = engine.get(&key).unwrap().unwrap()[0];
+                let scanned = scan(&**engine, &only, Direction::Forward)[0].1[0];
+                assert!(scanned >= got, "a scan shows {scanned}, and a get before it {got}");
+                let Some(snapshot) = engine.snapshot() else { continue };
+                let kept = snapshot.get(&key).unwrap().unwrap()[0];
+                assert!(kept >= scanned, "a snapshot shows {kept}, and a scan before it {scanned}");
+                assert!(engine.get(&key).unwrap().unwrap()[0] >= kept);
+            }
+        });
+    });
 }
 
 fn an_engine_is_reopened_in_place(lab: &mut Lab) {

@@ -14,7 +14,8 @@
 //!   fjall's own limits, watching for poison, helping with compaction, and not for ever.
 //! - *Half a batch in a snapshot.* A flush or compaction that ends makes all sequence numbers up to its own visible, also
 //!   that of a batch still on its way into the memtable: a snapshot opened then shows half of it. So snapshots are opened
-//!   only between commits, one after each, and lent out from there; readers never wait for a commit.
+//!   only between commits, one after each, and lent out from there; readers never wait for a commit. All reads go through
+//!   them, for one that looked past them would show what the next, through them, does not show yet.
 //! - *Memtables.* fjall stores their size when the keyspace is made, and heeds no later wish; so they are rotated here.
 //!   They are as large as the options say, times four while their flush lags behind.
 
@@ -201,7 +202,7 @@ impl Reader for FjallEngine {
             return Ok(None);
         }
         let open = self.slot.get()?;
-        let value = open.keyspace.get(key).map_err(|e| fault("reading", e))?;
+        let value = open.view().get(&open.keyspace, key).map_err(|e| fault("reading", e))?;
         Ok(value.map(Bytes::from))
     }
 
