@@ -14,6 +14,7 @@ use stator_storage::partition::entry::Entry;
 use stator_storage::partition::{AppliedRecord, checksum};
 
 use crate::catalog::records::CATALOG_GROUP;
+use crate::faults::full;
 use crate::invariants::{Invariants, counters};
 use crate::items::last_write;
 use crate::node::{LogAccess, Replica, Work};
@@ -115,6 +116,12 @@ impl World {
         }
         process.restoring = true;
         let reopened = state.engine.reopen();
+        if let Some(left) = state.full_times.checked_sub(1) {
+            state.full_times = left;
+            state.slow_engine_until = state.slow_engine_until.max(self.now + 100 * MS);
+            state.engine.fail_next_write(full(), self.now);
+            self.reached.one("engines that find their disk still full");
+        }
         self.trace.note(self.now, format_args!("{node} engine opened again"));
         self.reached.one("engine reopened");
         if let Err(error) = reopened {

@@ -223,6 +223,7 @@ impl World {
         }
         let life = state.life;
         state.paused = false;
+        state.full_times = 0;
         state.deferred.clear();
         self.tasks.end_of(node);
         let unsynced = state.disk.unsynced_writes();

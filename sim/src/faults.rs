@@ -58,7 +58,7 @@ pub(crate) enum Fault {
         node: usize,
         for_ns: Ns,
     },
-    /// The engine fails at its next write.
+    /// The engine fails at its next write, and perhaps, because its disk is full, for a while after it was opened again.
     EngineFails {
         node: usize,
     },
@@ -233,7 +233,12 @@ impl World {
             Fault::EngineFails { node } if self.nodes[node].process.is_none() => {}
             Fault::EngineFails { node } => {
                 let draw = self.rng.next();
-                let error = Error::Engine("a planned fault".to_owned());
+                let error = if draw.is_multiple_of(4) {
+                    self.nodes[node].full_times = draw >> 60;
+                    full()
+                } else {
+                    Error::Engine("a planned fault".to_owned())
+                };
                 self.nodes[node].engine.fail_next_write(error, draw);
             }
             Fault::SyncFails { node } => {
@@ -315,6 +320,7 @@ impl World {
             state.pauses_at_read = None;
             state.engine_fails_at_read = false;
             state.dies_elected = false;
+            state.full_times = 0;
             state.slow_disk_until = 0;
             state.slow_engine_until = 0;
             state.disk.heal();
@@ -326,6 +332,11 @@ impl World {
             }
         }
     }
+}
+
+/// What an engine says whose disk is full.
+pub(crate) fn full() -> Error {
+    Error::Full("a planned fault".to_owned())
 }
 
 fn draw_crash(rng: &mut Rng) -> Fault {

@@ -65,6 +65,8 @@ pub(crate) struct Node {
     pub(crate) engine_fails_at_read: bool,
     /// The power goes as soon as a replica here is elected.
     pub(crate) dies_elected: bool,
+    /// How often the engine, opened again, still finds its disk full.
+    pub(crate) full_times: u64,
     pub(crate) slow_disk_until: Ns,
     pub(crate) slow_engine_until: Ns,
 }

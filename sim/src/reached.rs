@@ -49,6 +49,7 @@ pub const REQUIRED: &[&str] = &[
     "unsynced writes lost",
     "engine batches lost",
     "engine reopened",
+    "engines that find their disk still full",
     "failed syncs",
     "groups put to sleep",
     "groups woken",

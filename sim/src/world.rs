@@ -432,6 +432,7 @@ fn new_node(plan: &Plan, rng: &mut Rng) -> Node {
         pauses_at_read: None,
         engine_fails_at_read: false,
         dies_elected: false,
+        full_times: 0,
         slow_disk_until: 0,
         slow_engine_until: 0,
     }
