@@ -61,7 +61,7 @@ impl Peer for PeerDoor {
         }
         let from = peers.admit(&Introduced::of_hello(&hello))?;
         let (end, ended) = tokio::sync::mpsc::channel(1);
-        let node = self.node.clone();
+        let (node, peers) = (self.node.clone(), peers.clone());
         tokio::spawn(async move {
             loop {
                 let frame = tokio::select! {
@@ -73,6 +73,7 @@ impl Peer for PeerDoor {
                     break;
                 }
                 let Some(wire::peer_frame::Frame::Batch(batch)) = frame.frame else { break };
+                peers.full.note(from, batch.disk_nearly_full);
                 node.replicas.tell_hosts(|| Event::Ping(from));
                 for message in batch.messages {
                     take(&node, from, message);
@@ -82,6 +83,7 @@ impl Peer for PeerDoor {
                     tokio::time::sleep(FLOODED_PAUSE).await;
                 }
             }
+            peers.full.note(from, false);
             // Dropped here, which ends the other direction, and with it the stream.
             drop(end);
         });
