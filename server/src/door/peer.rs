@@ -222,7 +222,7 @@ impl PeerDoor {
             let answer = self.node.call(request, &cx).await;
             // It is counted where it came in; but where its time went is to be found by its name on either node.
             let (outcome, took) = (Outcome::of(&answer), begun.elapsed());
-            self.node.slow_log.ended(&cx.request_id, kind, slow.as_deref(), outcome, took);
+            self.node.slow_log.ended(&cx.request_id, kind, slow.as_ref(), outcome, took);
             encode_answer(answer?)
         };
         match answer.await {
