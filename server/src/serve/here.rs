@@ -232,6 +232,7 @@ impl Inner {
 }
 
 /// What came of asking a host.
+#[derive(Debug)]
 enum Asked {
     Answered(HostAnswer<PartitionOutcome>),
     /// The host is gone, and what it was asked with it. `begun` says whether it had begun with it, as below.
@@ -278,3 +279,7 @@ pub(crate) fn write_outcome(
         Err(WriteError::Refused(error)) => Attempt::Done(Err(error)),
     }
 }
+
+#[cfg(test)]
+#[path = "here_tests.rs"]
+mod tests;
