@@ -38,6 +38,11 @@ impl<W> Pending<W> {
         self.entries.is_empty()
     }
 
+    /// The index of the last entry that somebody waits for.
+    pub(crate) fn last_index(&self) -> Option<u64> {
+        self.entries.back().map(|entry| entry.index)
+    }
+
     /// Those of the next entry that is applied, if `applied` covers one.
     pub(crate) fn next_applied(&mut self, applied: u64) -> Option<Vec<W>> {
         if self.entries.front()?.index > applied {

@@ -23,6 +23,12 @@ pub trait WireOperation:
         + 'static;
     /// The operation's name between nodes.
     const OPERATION: Operation;
+
+    /// How many bytes an answer has on the wire.
+    #[must_use]
+    fn answer_bytes(answer: &Self::ResponseMessage) -> usize {
+        answer.encoded_len()
+    }
 }
 
 macro_rules! operations {

@@ -86,6 +86,7 @@ pub struct Metrics {
     forwarded: Counter,
     connections: Level,
     reading_bytes: Level,
+    waiting_answers_bytes: Level,
 
     replicas: Level,
     leading: Level,
@@ -141,6 +142,7 @@ impl Metrics {
             forwarded: t.counter("forwarded", "Requests sent on to another node"),
             connections: t.level("connections", "Connections that are open"),
             reading_bytes: t.bytes("reading", "Size of requests that have not come whole"),
+            waiting_answers_bytes: t.bytes("waiting_answers", "Size of answers not read yet"),
 
             replicas: t.level("raft_replicas", "Replicas on this node"),
             leading: t.level("raft_leaders", "Replicas on this node that lead their group"),
@@ -235,6 +237,16 @@ impl Metrics {
     /// So many bytes of requests were read, or dropped.
     pub fn read(&self, bytes: usize) {
         self.reading_bytes.dec_by(bytes as u64);
+    }
+
+    /// An answer of so many bytes waits for its client.
+    pub fn answer_waits(&self, bytes: usize) {
+        self.waiting_answers_bytes.inc_by(bytes as u64);
+    }
+
+    /// An answer of so many bytes is on its way, or was dropped.
+    pub fn answer_went(&self, bytes: usize) {
+        self.waiting_answers_bytes.dec_by(bytes as u64);
     }
 
     /// The node's replicas are so many.

@@ -94,6 +94,9 @@ pub fn is_request_id(text: &str) -> bool {
     (1..=REQUEST_ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain)
 }
 
+/// Bytes of the longest name that a table may have.
+const TABLE_NAME_MAX: usize = 255;
+
 /// Lines of slow requests in a second; a node in trouble, where every request is slow, must not drown in its own log.
 const SLOW_LINES_PER_SECOND: u64 = 20;
 
@@ -115,8 +118,8 @@ impl SlowLog {
 
     /// What a line about a request would say of it, kept while the request is served.
     #[must_use]
-    pub fn begin(&self, request: &Request) -> Option<Box<str>> {
-        (!self.threshold.is_zero()).then(|| request.table_name().into())
+    pub fn begin(&self, request: &Request) -> Option<TableName> {
+        (!self.threshold.is_zero()).then(|| TableName::of(request.table_name()))
     }
 
     /// Writes a line if the request was slow, and if there were not too many such lines lately: whether it did.
@@ -124,7 +127,7 @@ impl SlowLog {
         &self,
         request_id: &str,
         kind: RequestKind,
-        table: Option<&str>,
+        table: Option<&TableName>,
         outcome: Outcome,
         took: Duration,
     ) -> bool {
@@ -139,13 +142,36 @@ impl SlowLog {
             request_id,
             node = self.node,
             operation = kind.name(),
-            table = table.unwrap_or_default(),
+            table = table.map(TableName::as_str).unwrap_or_default(),
             result = outcome.name(),
             took_ms,
             unwritten,
             "slow request"
         );
         true
+    }
+}
+
+/// The name of a request's table in a place of its own: nothing is allocated for requests of which nothing will be said.
+#[derive(Clone, Copy, Debug)]
+pub struct TableName {
+    bytes: [u8; TABLE_NAME_MAX],
+    len: usize,
+}
+
+impl TableName {
+    /// The name, or as much of one that is too long for a table as a table's may have.
+    fn of(name: &str) -> Self {
+        let end =
+            (0..=name.len().min(TABLE_NAME_MAX)).rev().find(|end| name.is_char_boundary(*end));
+        let name = &name[..end.unwrap_or(0)];
+        let mut bytes = [0; TABLE_NAME_MAX];
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        Self { bytes, len: name.len() }
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
     }
 }
 

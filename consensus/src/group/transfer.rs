@@ -1,6 +1,8 @@
 //! Leadership handed over on purpose (R3).
 //!
-//! The leader takes no more requests (it names its heir instead), lets out what is in flight, and only then tells raft-rs. Before
+//! The leader takes no more requests (it names its heir instead), lets out what is in flight, and only then tells raft-rs. What is
+//! committed and still not applied after an election timeout is not waited for, for its engine may have no room: it is answered as
+//! uncertain when the leadership is gone. Before
 //! that it gives up its lease for the rest of its term, because a late order to campaign passes every promise. If nothing comes
 //! of it in time, it serves again, by read index.
 
@@ -17,6 +19,8 @@ pub(super) struct Transfer {
     pub(super) to: ReplicaId,
     /// Whether raft-rs has been told; before, what is in flight is let out.
     begun: bool,
+    /// Until when everything in flight has to be applied; from then on it only has to be committed.
+    patient_until_tick: u64,
     until_tick: u64,
 }
 
@@ -37,17 +41,21 @@ impl<E: Evaluator, T> Group<E, T> {
             is_able.then_some((progress.matched, member.replica))
         });
         if let Some((_, to)) = able.max() {
-            let until_tick = cx.tick + 2 * cx.config.election_ticks as u64;
-            self.transfer = Some(Transfer { to, begun: false, until_tick });
+            let election_ticks = cx.config.election_ticks as u64;
+            let patient_until_tick = cx.tick + election_ticks;
+            let until_tick = patient_until_tick + election_ticks;
+            self.transfer = Some(Transfer { to, begun: false, patient_until_tick, until_tick });
         }
     }
 
     /// Tells raft-rs of a transfer once what was in flight is out. The lease is given up before, for good.
     pub(super) fn begin_transfer(&mut self, cx: &mut Context<'_, E, T>) {
+        let committed = self.node.raft.raft_log.committed;
         let Some(transfer) = self.transfer.as_mut().filter(|transfer| !transfer.begun) else {
             return;
         };
-        if self.pending.is_empty() {
+        let is_patient = cx.tick < transfer.patient_until_tick;
+        if self.pending.last_index().is_none_or(|last| !is_patient && last <= committed) {
             transfer.begun = true;
             if !planted(Mutation::LeaseOverTransfer) {
                 self.lease.bar();

@@ -239,6 +239,31 @@ fn a_transfer_of_which_nothing_comes_leaves_a_leader_without_a_lease() {
     finish(&mut world);
 }
 
+#[test]
+fn a_leader_that_cannot_apply_hands_over_what_is_committed() {
+    let mut world = World::with_group(3, 15, Config::default());
+    put_done(&mut world, 1);
+    await_lease(&mut world, 1);
+    world.run(200 * MS);
+    // From now on its engine takes nothing.
+    world.node(1).applier_busy = true;
+    let stuck = put(&mut world, 1, 2);
+    world.run(SECOND);
+    assert_eq!(world.history.end(stuck), None);
+    world.tell(1, Event::HandOver { group: GROUP, to: None });
+    world.run(200 * MS);
+    assert_eq!(world.counts.transfers, 0, "it may yet be applied");
+    await_end(&mut world, stuck, &End::Refused(Refusal::Uncertain));
+    world.run(200 * MS);
+    let heir = world.leader(GROUP).expect("the heir leads");
+    assert_ne!(heir, 1);
+    let token = world.read(heir, GROUP, 1);
+    await_end(&mut world, token, &End::Saw(2));
+    world.node(1).applier_busy = false;
+    put_done(&mut world, 3);
+    finish(&mut world);
+}
+
 pub(crate) fn is_timeout_now(message: &stator_consensus::PeerMessage) -> bool {
     use protobuf::Message as _;
     let mut raft_message = raft::eraftpb::Message::default();

@@ -5,15 +5,18 @@
 //! all together, until the request is whole. What is over is refused at once, and what has come of it is dropped.
 //!
 //! Large calls leave a quarter of all room to small ones, and a connection's small calls an eighth of it to those of others: one
-//! connection that begins calls and never ends them keeps nobody else from being served. Many can, for as long as calls may take.
+//! connection that begins calls and never ends them keeps nobody else from being served. Many connections could: so where all room
+//! is taken, those calls make some that have been coming for longest, and for a while at least. They are refused in the midst.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::task::AtomicWaker;
 use http_body::Frame;
 use stator_model::{Error, ErrorKind};
 use stator_proto::metadata::MESSAGE_BYTES_MAX;
@@ -28,6 +31,8 @@ use crate::serve::throttled;
 
 /// How long the bytes of a call may take to come.
 const TIME_MAX: Duration = Duration::from_secs(10);
+/// How long the bytes of a call are waited for though there is no room for others.
+const TIME_SAFE: Duration = Duration::from_millis(500);
 /// A call that is no larger is small.
 const SMALL: usize = 64 << 10;
 /// The largest message, with its frame.
@@ -38,13 +43,98 @@ const LARGEST: usize = MESSAGE_BYTES_MAX + 64;
 pub(super) struct Whole {
     held: AtomicUsize,
     max: usize,
+    /// The calls that have not come at once, in the order in which they began. Some may have ended by now.
+    slow: Mutex<VecDeque<Weak<Call>>>,
     metrics: Arc<Metrics>,
 }
 
 impl Whole {
     /// So many bytes, or as many as the largest call needs.
     pub(super) fn new(max: usize, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { held: AtomicUsize::new(0), max: max.max(LARGEST / 3 * 4 + 4), metrics })
+        let max = max.max(LARGEST / 3 * 4 + 4);
+        Arc::new(Self { held: AtomicUsize::new(0), max, slow: Mutex::default(), metrics })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Weak<Call>>> {
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call does not come at once.
+    fn is_slow(&self, call: &Arc<Call>) {
+        let mut slow = self.lock();
+        // Those that have ended are let go of before there are more of them than of the others.
+        if slow.len() == slow.capacity() {
+            slow.retain(|call| call.strong_count() > 0);
+        }
+        slow.push_back(Arc::downgrade(call));
+    }
+
+    /// Ends the call that has been coming for longest, if that is long enough: whether there was one. Its bytes count no more.
+    fn end_slowest(&self) -> bool {
+        let mut slow = self.lock();
+        while let Some(call) = slow.front() {
+            match call.upgrade() {
+                Some(call) if call.came.elapsed() < TIME_SAFE => return false,
+                Some(call) => {
+                    slow.pop_front();
+                    drop(slow);
+                    call.end();
+                    return true;
+                }
+                None => drop(slow.pop_front()),
+            }
+        }
+        false
+    }
+}
+
+/// A call that is being read.
+#[derive(Debug)]
+struct Call {
+    budget: Arc<Budget>,
+    came: Instant,
+    /// How many bytes of it count.
+    bytes: AtomicUsize,
+    /// Whether it had to make room.
+    is_ended: AtomicBool,
+    reader: AtomicWaker,
+}
+
+impl Call {
+    fn begin(budget: Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self {
+            budget,
+            came: Instant::now(),
+            bytes: AtomicUsize::new(0),
+            is_ended: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+        })
+    }
+
+    /// Whether so many more bytes were taken. Only its reader asks.
+    fn take(&self, bytes: usize) -> bool {
+        let taken = self.budget.take(bytes, self.bytes.load(Ordering::Relaxed));
+        if taken {
+            self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        }
+        taken
+    }
+
+    /// It has to make room, on whatever thread that is found. What it may take at this very moment is given back by its reader.
+    fn end(&self) {
+        self.is_ended.store(true, Ordering::Release);
+        self.give_back();
+        self.reader.wake();
+    }
+
+    fn give_back(&self) {
+        self.budget.give_back(self.bytes.swap(0, Ordering::AcqRel));
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
@@ -74,7 +164,10 @@ impl Budget {
         if self.held.fetch_update(order, order, within(own_max)).is_err() {
             return false;
         }
-        let taken = whole.held.fetch_update(order, order, within(whole_max)).is_ok();
+        let mut taken = whole.held.fetch_update(order, order, within(whole_max)).is_ok();
+        while !taken && whole.end_slowest() {
+            taken = whole.held.fetch_update(order, order, within(whole_max)).is_ok();
+        }
         if taken {
             whole.metrics.reading(bytes);
         } else {
@@ -92,7 +185,7 @@ impl Budget {
 
 /// A call whose bytes are counted, until it is read or dropped.
 pub(super) fn counted(call: Request<Body>, budget: Arc<Budget>) -> Request<Body> {
-    call.map(|body| Body::new(Counted { body, budget, bytes: 0, end: None }))
+    call.map(|body| Body::new(Counted { body, call: Call::begin(budget), end: None }))
 }
 
 /// A refusal, as every call is told.
@@ -102,9 +195,7 @@ pub(super) fn refusal(error: &Error) -> Status {
 
 struct Counted {
     body: Body,
-    budget: Arc<Budget>,
-    /// How many bytes have come.
-    bytes: usize,
+    call: Arc<Call>,
     /// When the rest has to be here; most calls come at once, and need no such thing.
     end: Option<Pin<Box<Sleep>>>,
 }
@@ -117,8 +208,19 @@ impl http_body::Body for Counted {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.call.is_ended.load(Ordering::Acquire) {
+            return Poll::Ready(Some(Err(self.no_room())));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            let end = self.end.get_or_insert_with(|| Box::pin(tokio::time::sleep(TIME_MAX)));
+            if self.end.is_none() {
+                self.end = Some(Box::pin(tokio::time::sleep(TIME_MAX)));
+                self.call.budget.whole.is_slow(&self.call);
+            }
+            self.call.reader.register(cx.waker());
+            if self.call.is_ended.load(Ordering::Acquire) {
+                return Poll::Ready(Some(Err(self.no_room())));
+            }
+            let Some(end) = &mut self.end else { return Poll::Pending };
             return match end.as_mut().poll(cx) {
                 Poll::Ready(()) => {
                     let what = "The request did not come whole in time";
@@ -129,12 +231,9 @@ impl http_body::Body for Counted {
         };
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
+            && !self.call.take(data.len())
         {
-            if !self.budget.take(data.len(), self.bytes) {
-                self.budget.whole.metrics.throttled();
-                return Poll::Ready(Some(Err(refusal(&throttled()))));
-            }
-            self.bytes += data.len();
+            return Poll::Ready(Some(Err(self.no_room())));
         }
         Poll::Ready(frame)
     }
@@ -144,9 +243,10 @@ impl http_body::Body for Counted {
     }
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.budget.give_back(self.bytes);
+impl Counted {
+    fn no_room(&self) -> Status {
+        self.call.budget.whole.metrics.throttled();
+        refusal(&throttled())
     }
 }
 
@@ -171,6 +271,36 @@ mod tests {
         greedy.give_back(LARGEST);
         assert!(other.take(1, SMALL));
         other.give_back(SMALL + 1);
+        assert_eq!(whole.held.load(Ordering::Relaxed), 0);
+        assert!(whole.metrics.encode().contains("stator_reading_bytes 0"));
+    }
+
+    #[test]
+    fn the_slowest_make_room_for_others() {
+        let whole = whole();
+        let begin = |ago: Duration| {
+            let mut call = Call::begin(Arc::new(Budget::of_connection(&whole)));
+            Arc::get_mut(&mut call).expect("it is new").came -= ago;
+            whole.is_slow(&call);
+            assert!(call.take(SMALL));
+            call
+        };
+        let is_ended = |call: &Call| call.is_ended.load(Ordering::Relaxed);
+        let held = |calls: &[Arc<Call>]| calls.iter().filter(|call| !is_ended(call)).count();
+        let count = whole.max / SMALL;
+        let mut slow: Vec<_> = (0..2).map(|_| begin(2 * TIME_SAFE)).collect();
+        slow.extend((2..count).map(|_| begin(Duration::ZERO)));
+        let late = Call::begin(Arc::new(Budget::of_connection(&whole)));
+        assert!(late.take(SMALL), "the first has to go");
+        assert_eq!((is_ended(&slow[0]), held(&slow)), (true, count - 1));
+        let later = Call::begin(Arc::new(Budget::of_connection(&whole)));
+        assert!(later.take(SMALL) && is_ended(&slow[1]), "and the second");
+        let other = Call::begin(Arc::new(Budget::of_connection(&whole)));
+        assert!(!other.take(2 * SMALL), "the others have not had their time");
+        drop(slow);
+        assert_eq!(whole.held.load(Ordering::Relaxed), 2 * SMALL);
+        assert!(other.take(SMALL), "what has ended is passed over");
+        drop((late, later, other));
         assert_eq!(whole.held.load(Ordering::Relaxed), 0);
         assert!(whole.metrics.encode().contains("stator_reading_bytes 0"));
     }

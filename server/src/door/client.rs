@@ -8,6 +8,7 @@ use stator_model::api::{self, Operation};
 use stator_model::{Error, Result};
 use stator_proto::metadata::{DETAIL_BYTES_MAX, FORWARDED_TO, REQUEST_ID};
 use stator_proto::operation::WireOperation;
+use stator_proto::peer::v1::Operation as OperationName;
 use stator_proto::status::{DETAIL_BYTES_DEFAULT, to_status};
 use stator_proto::v1;
 use stator_proto::v1::stator_server::Stator;
@@ -16,6 +17,8 @@ use tokio_stream::Stream;
 use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
+use super::answers::Held;
+use super::lobby::Guest;
 use crate::node::Inner;
 use crate::serve::CallContext;
 
@@ -42,15 +45,21 @@ impl ClientDoor {
         &self,
         request: tonic::Request<O::RequestMessage>,
     ) -> Result<Response<O::ResponseMessage>, Status> {
-        let (metadata, _, message) = request.into_parts();
+        let (metadata, extensions, message) = request.into_parts();
         let cx = self.context(&metadata);
+        let guest = extensions.get::<Arc<Guest>>();
         let answer = async {
             let request = O::try_from(message)?;
-            call(&self.node, request, &cx).await
+            let answer: O::ResponseMessage = call(&self.node, request, &cx).await?.into();
+            let held = hold::<O>(&self.node, guest, O::answer_bytes(&answer))?;
+            Ok((answer, held))
         };
         match answer.await {
-            Ok(answer) => {
-                let mut response = Response::new(answer.into());
+            Ok((answer, held)) => {
+                let mut response = Response::new(answer);
+                if let Some(held) = held {
+                    response.extensions_mut().insert(Arc::new(held));
+                }
                 name(response.metadata_mut(), &cx);
                 self.tell_route(&cx, response.metadata_mut());
                 Ok(response)
@@ -93,6 +102,42 @@ fn name(metadata: &mut MetadataMap, cx: &CallContext) {
 async fn call<O: Operation>(node: &Inner, request: O, cx: &CallContext) -> Result<O::Answer> {
     let answer = node.answer(request.into(), cx).await?;
     O::answer(answer).ok_or_else(|| Error::uncertain("another operation was answered"))
+}
+
+/// Counts an answer of so many bytes until the client has read it.
+///
+/// # Errors
+/// That there is no room for the answer: what only read is refused.
+fn hold<O: WireOperation>(
+    node: &Inner,
+    guest: Option<&Arc<Guest>>,
+    bytes: usize,
+) -> Result<Option<Held>> {
+    let Some(guest) = guest else { return Ok(None) };
+    if let Some(held) = guest.answers.take(bytes) {
+        return Ok(Some(held));
+    }
+    node.metrics.throttled();
+    if only_reads(O::OPERATION) {
+        return Err(crate::serve::throttled());
+    }
+    let held = guest.answers.take_anyway(bytes);
+    if guest.answers.is_too_much() {
+        guest.cut_off();
+    }
+    Ok(Some(held))
+}
+
+const fn only_reads(operation: OperationName) -> bool {
+    matches!(
+        operation,
+        OperationName::GetItem
+            | OperationName::Query
+            | OperationName::Scan
+            | OperationName::BatchGetItem
+            | OperationName::DescribeTable
+            | OperationName::ListTables
+    )
 }
 
 /// The deadline that came with a call, as gRPC writes it: digits and a unit.
@@ -208,7 +253,8 @@ impl ClientDoor {
         O::Answer: Sync,
         O::ResponseMessage: Send,
     {
-        let (metadata, _, message) = request.into_parts();
+        let (metadata, extensions, message) = request.into_parts();
+        let guest = extensions.get::<Arc<Guest>>().cloned();
         let timeout = timeout(&metadata);
         let cx = self.context(&metadata);
         let request = O::try_from(message).map_err(|error| refusal(&error, &cx, &metadata))?;
@@ -219,21 +265,30 @@ impl ClientDoor {
         // Read as the client takes them: one that is gone, or takes none, has none read for it.
         let (node, metadata, request_id) =
             (self.node.clone(), Arc::new(metadata), cx.request_id.clone());
-        let stream = futures::stream::unfold(Some((request, leave)), move |left| {
-            let (node, next, request_id) = (node.clone(), next.clone(), request_id.clone());
-            let metadata = metadata.clone();
-            async move {
-                let (mut request, leave) = left?;
-                let cx = node.context(request_id, timeout);
-                Some(match call(&node, request.clone(), &cx).await {
-                    Ok(answer) => {
+        let stream =
+            futures::stream::unfold((Some((request, leave)), None), move |(left, held)| {
+                let (node, next, request_id) = (node.clone(), next.clone(), request_id.clone());
+                let (metadata, guest) = (metadata.clone(), guest.clone());
+                async move {
+                    // The page before is on its way: otherwise nobody would ask for this one.
+                    drop::<Option<Held>>(held);
+                    let (mut request, leave) = left?;
+                    let cx = node.context(request_id, timeout);
+                    let page = async {
+                        let answer = call(&node, request.clone(), &cx).await?;
                         let more = next(&mut request, &answer);
-                        (Ok(answer.into()), more.then_some((request, leave)))
-                    }
-                    Err(error) => (Err(refusal(&error, &cx, &metadata)), None),
-                })
-            }
-        });
+                        let page: O::ResponseMessage = answer.into();
+                        let held = hold::<O>(&node, guest.as_ref(), O::answer_bytes(&page))?;
+                        Ok((page, held, more))
+                    };
+                    Some(match page.await {
+                        Ok((page, held, more)) => {
+                            (Ok(page), (more.then_some((request, leave)), held))
+                        }
+                        Err(error) => (Err(refusal(&error, &cx, &metadata)), (None, None)),
+                    })
+                }
+            });
         let mut response: Response<Pages<O::ResponseMessage>> = Response::new(Box::pin(stream));
         name(response.metadata_mut(), &cx);
         Ok(response)

@@ -4,13 +4,15 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures::future::{Either, Ready, ready};
+use futures::FutureExt as _;
+use futures::future::{Either, Map, Ready, ready};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http::{Request, Response};
 use tonic::server::NamedService;
 
+use super::answers;
 use super::budget::{Budget, Whole, counted, refusal};
 use super::lobby::Guest;
 use crate::node::Inner;
@@ -25,6 +27,9 @@ pub(super) trait Keeper: Clone + Send + Sync + 'static {
     /// What it is answered in place of the service.
     fn admit(&self, call: Request<Body>) -> Result<Request<Body>, Status>;
 }
+
+/// What came of a call.
+type Answered = Result<Response<Body>, Infallible>;
 
 /// A service behind a gate.
 #[derive(Clone)]
@@ -49,7 +54,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<Ready<Result<Response<Body>, Infallible>>, S::Future>;
+    type Future = Either<Ready<Answered>, Map<S::Future, fn(Answered) -> Answered>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.service.poll_ready(cx)
@@ -57,7 +62,10 @@ where
 
     fn call(&mut self, call: Request<Body>) -> Self::Future {
         match self.keeper.admit(call) {
-            Ok(call) => Either::Right(self.service.call(call)),
+            Ok(call) => {
+                let answered = self.service.call(call);
+                Either::Right(answered.map(|answered| answered.map(answers::counted)))
+            }
             Err(status) => Either::Left(ready(Ok(status.into_http()))),
         }
     }

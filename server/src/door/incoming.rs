@@ -13,6 +13,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
+use super::answers;
 use super::budget::{Budget, Whole};
 use super::lobby::{Guest, Lobby};
 use crate::node::Inner;
@@ -34,9 +35,10 @@ pub(super) fn connections(
     node: Arc<Inner>,
     listener: TcpListener,
     whole: Arc<Whole>,
+    answers: Arc<answers::Whole>,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let (taken, stream) = mpsc::channel(1);
-    let lobby = Lobby::new(node.config.max_connections, node.metrics.clone());
+    let lobby = Lobby::new(node.config.max_connections, node.metrics.clone(), answers);
     tokio::spawn(async move {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         loop {

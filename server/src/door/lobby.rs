@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use futures::task::AtomicWaker;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::answers::{self, Answers};
 use super::budget::Budget;
 use crate::metrics::Metrics;
 
@@ -29,6 +30,7 @@ pub(super) struct Lobby {
     peers: Arc<Semaphore>,
     /// In the order in which they came. Some may be in, or gone, by now.
     waiting: Mutex<VecDeque<Weak<Guest>>>,
+    answers: Arc<answers::Whole>,
     metrics: Arc<Metrics>,
 }
 
@@ -42,6 +44,8 @@ pub(super) struct Guest {
     reader: AtomicWaker,
     /// What it may have being read.
     pub(super) budget: Arc<Budget>,
+    /// Its answers that wait for it to read them.
+    pub(super) answers: Arc<Answers>,
 }
 
 /// What a connection is for, and the leave to have it.
@@ -51,11 +55,16 @@ enum Place {
 }
 
 impl Lobby {
-    pub(super) fn new(clients_max: usize, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(super) fn new(
+        clients_max: usize,
+        metrics: Arc<Metrics>,
+        answers: Arc<answers::Whole>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             clients: Arc::new(Semaphore::new(clients_max)),
             peers: Arc::new(Semaphore::new(PEERS_MAX)),
             waiting: Mutex::default(),
+            answers,
             metrics,
         })
     }
@@ -69,7 +78,9 @@ impl Lobby {
             cut: AtomicBool::new(false),
             reader: AtomicWaker::new(),
             budget: Arc::new(budget),
+            answers: Answers::of_connection(&self.answers),
         });
+        self.answers.enter(&guest);
         self.metrics.connection_opened();
         let mut waiting = self.lock();
         waiting.retain(|guest| guest.upgrade().is_some_and(|guest| guest.waits()));
@@ -82,8 +93,9 @@ impl Lobby {
         guest
     }
 
-    /// Cuts off who has waited for too long.
+    /// Cuts off who has waited for too long, and who does not read its answers.
     pub(super) fn sweep(&self) {
+        self.answers.sweep();
         let mut waiting = self.lock();
         while let Some(next) = waiting.front() {
             match next.upgrade().filter(|guest| guest.waits()) {
@@ -132,9 +144,14 @@ impl Guest {
         self.lock().is_none() && !self.cut.load(Ordering::Acquire)
     }
 
-    fn cut_off(&self) {
+    pub(super) fn cut_off(&self) {
         self.cut.store(true, Ordering::Release);
         self.reader.wake();
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     /// Ready once the connection is cut off.
@@ -151,6 +168,12 @@ impl Guest {
     }
 }
 
+impl std::fmt::Debug for Guest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guest").field("came", &self.came).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Guest {
     fn drop(&mut self) {
         self.lobby.metrics.connection_closed();
@@ -163,7 +186,9 @@ mod tests {
     use super::*;
 
     fn lobby(clients_max: usize) -> Arc<Lobby> {
-        Lobby::new(clients_max, Arc::new(Metrics::new(1, 0)))
+        let metrics = Arc::new(Metrics::new(1, 0));
+        let answers = answers::Whole::new(0, metrics.clone());
+        Lobby::new(clients_max, metrics, answers)
     }
 
     fn enter(lobby: &Arc<Lobby>) -> Arc<Guest> {

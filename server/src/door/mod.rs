@@ -2,6 +2,7 @@
 
 #[cfg(feature = "server")]
 mod admin;
+mod answers;
 mod budget;
 mod client;
 mod gate;
@@ -54,7 +55,9 @@ pub(crate) async fn serve(node: Arc<Inner>, listener: TcpListener) {
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
     let being_read = node.config.memory_plan().in_flight_requests / 2;
-    let whole = Whole::new(usize::try_from(being_read).unwrap_or(usize::MAX), node.metrics.clone());
+    let whole_max = usize::try_from(being_read).unwrap_or(usize::MAX);
+    let whole = Whole::new(whole_max, node.metrics.clone());
+    let waiting = answers::Whole::new(whole_max, node.metrics.clone());
     let of_peers = Whole::new(0, node.metrics.clone());
     let clients = Clients { node: node.clone() };
     let peer = Gate::new(peer, Members { node: node.clone(), whole: of_peers });
@@ -70,7 +73,7 @@ pub(crate) async fn serve(node: Arc<Inner>, listener: TcpListener) {
         .add_service(Gate::new(health_service, clients.clone()))
         .add_service(Gate::new(reflection, clients))
         .serve_with_incoming_shutdown(
-            incoming::connections(node.clone(), listener, whole),
+            incoming::connections(node.clone(), listener, whole, waiting),
             async move { stopping.stopping().await },
         );
     // Connections that stay open must not keep a stopping node from ending.

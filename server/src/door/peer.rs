@@ -61,7 +61,7 @@ impl Peer for PeerDoor {
         }
         let from = peers.admit(&Introduced::of_hello(&hello))?;
         let (end, ended) = tokio::sync::mpsc::channel(1);
-        let node = self.node.clone();
+        let (node, peers) = (self.node.clone(), peers.clone());
         tokio::spawn(async move {
             loop {
                 let frame = tokio::select! {
@@ -73,6 +73,7 @@ impl Peer for PeerDoor {
                     break;
                 }
                 let Some(wire::peer_frame::Frame::Batch(batch)) = frame.frame else { break };
+                peers.full.note(from, batch.disk_nearly_full);
                 node.replicas.tell_hosts(|| Event::Ping(from));
                 for message in batch.messages {
                     take(&node, from, message);
@@ -82,6 +83,7 @@ impl Peer for PeerDoor {
                     tokio::time::sleep(FLOODED_PAUSE).await;
                 }
             }
+            peers.full.note(from, false);
             // Dropped here, which ends the other direction, and with it the stream.
             drop(end);
         });
@@ -220,7 +222,7 @@ impl PeerDoor {
             let answer = self.node.call(request, &cx).await;
             // It is counted where it came in; but where its time went is to be found by its name on either node.
             let (outcome, took) = (Outcome::of(&answer), begun.elapsed());
-            self.node.slow_log.ended(&cx.request_id, kind, slow.as_deref(), outcome, took);
+            self.node.slow_log.ended(&cx.request_id, kind, slow.as_ref(), outcome, took);
             encode_answer(answer?)
         };
         match answer.await {

@@ -88,6 +88,8 @@ fn each_function_has_its_metric() {
     metrics.connection_closed();
     metrics.reading(8);
     metrics.read(3);
+    metrics.answer_waits(21);
+    metrics.answer_went(4);
     metrics.groups(GroupCounts {
         replicas: 40,
         leading: 30,
@@ -116,6 +118,7 @@ fn each_function_has_its_metric() {
         ("forwarded_total", "2"),
         ("connections", "3"),
         ("reading_bytes", "5"),
+        ("waiting_answers_bytes", "17"),
         ("raft_replicas", "40"),
         ("raft_leaders", "30"),
         ("raft_asleep", "20"),

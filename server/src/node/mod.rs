@@ -100,7 +100,7 @@ pub(crate) struct Inner {
 
 /// A running node.
 pub struct Node {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     threads: Vec<JoinHandle<()>>,
     flush_stop: Option<std::sync::mpsc::Sender<()>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
@@ -155,7 +155,7 @@ impl Inner {
         };
         let outcome = Outcome::of(&answer);
         let took = counted.end(outcome);
-        self.slow_log.ended(&cx.request_id, kind, slow.as_deref(), outcome, took);
+        self.slow_log.ended(&cx.request_id, kind, slow.as_ref(), outcome, took);
         answer
     }
 

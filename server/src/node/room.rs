@@ -5,6 +5,7 @@
 //!   all goes on │ leaders here take  │ followers here take no   │ the engine fails: the spare file is given up for what
 //!               │ no writes of items │ entries of items either  │ is on its way, and the engine is opened again
 //! ```
+//! At the first mark the other nodes are told, too: leaders there take no writes of partitions most of whose replicas are such.
 //! The catalog goes on in between: deleting a table is how an operator makes room.
 //!
 //! The *spare file* is an eighth of the reserve that is really there, whoever fills the disk. What is committed and not applied

@@ -187,6 +187,7 @@ impl Node {
                 standing.cluster_id.clone(),
                 Box::new(move |node| on_drop.tell_hosts(|| Event::Unreachable(node))),
                 orders,
+                room.clone(),
                 tokio::runtime::Handle::current(),
             )
         });

@@ -66,6 +66,7 @@ impl Inner {
             item_count: counters.item_count,
             size_bytes: counters.size_bytes,
             serves: leads && replica.view.serves(),
+            cannot_apply: self.room.reads_refusal().is_some(),
         }
     }
 

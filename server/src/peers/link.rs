@@ -74,7 +74,10 @@ impl Link {
         loop {
             tokio::select! {
                 messages = self.queue.take() => {
-                    if frames.send(frame(messages)).await.is_err() {
+                    let Some(peers) = self.peers.upgrade() else { return true };
+                    let frame = frame(messages, peers.room.refusal().is_some());
+                    drop(peers);
+                    if frames.send(frame).await.is_err() {
                         return true;
                     }
                 }
@@ -108,7 +111,7 @@ pub(crate) fn hello(peers: &Peers) -> wire::PeerFrame {
     }
 }
 
-fn frame(messages: Vec<PeerMessage>) -> wire::PeerFrame {
+fn frame(messages: Vec<PeerMessage>, disk_nearly_full: bool) -> wire::PeerFrame {
     let messages = messages.into_iter().map(|message| wire::GroupMessage {
         group: message.group.0,
         from_replica: message.from.0,
@@ -121,6 +124,6 @@ fn frame(messages: Vec<PeerMessage>) -> wire::PeerFrame {
         }
         .into(),
     });
-    let batch = wire::MessageBatch { messages: messages.collect() };
+    let batch = wire::MessageBatch { messages: messages.collect(), disk_nearly_full };
     wire::PeerFrame { frame: Some(wire::peer_frame::Frame::Batch(batch)) }
 }

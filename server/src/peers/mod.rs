@@ -6,6 +6,7 @@
 pub(crate) mod introduction;
 mod link;
 mod queue;
+mod refusing;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,8 @@ use self::introduction::{
     Credentials, Introduced, Introduction, OTHER_DIRECTORY, Stranger, same_founders,
 };
 use self::queue::Queue;
+use self::refusing::Refusing;
+use crate::node::room::Room;
 use crate::shell::host::Outbound;
 use crate::snapshots::send::{Order, Orders};
 
@@ -78,6 +81,10 @@ pub(crate) struct Peers {
     unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
     /// The transfers of snapshots.
     snapshots: Orders,
+    /// Whether this node's disk has room, which the others are told.
+    room: Arc<Room>,
+    /// The nodes whose disks are nearly full.
+    pub(crate) full: Refusing,
     runtime: tokio::runtime::Handle,
 }
 
@@ -103,6 +110,7 @@ impl Peers {
         cluster_id: Option<String>,
         unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
         snapshots: Orders,
+        room: Arc<Room>,
         runtime: tokio::runtime::Handle,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -117,6 +125,8 @@ impl Peers {
             believed: Mutex::default(),
             unreachable,
             snapshots,
+            room,
+            full: Refusing::default(),
             runtime,
         })
     }

@@ -6,7 +6,8 @@ fn peers() -> Arc<Peers> {
     let own = Introduction::new(NodeId(1), 11, &FOUNDERS.map(str::to_owned));
     let runtime = tokio::runtime::Handle::current();
     let (orders, _) = tokio::sync::mpsc::unbounded_channel();
-    Peers::new(own, None, Box::new(|_| {}), orders, runtime)
+    let room = Arc::new(Room::new(None, 0, Arc::new(crate::clock::RealClock)));
+    Peers::new(own, None, Box::new(|_| {}), orders, room, runtime)
 }
 
 fn from(node: u64, incarnation: u64, cluster_id: &str) -> Introduced<'_> {

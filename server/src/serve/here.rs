@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stator_consensus::{Answer as HostAnswer, Event, GroupId, Refusal};
+use stator_consensus::{Answer as HostAnswer, Event, NodeId, Refusal};
 use stator_model::error::{Applied, Retry};
 use stator_model::{Error, ErrorKind, Result};
 use stator_storage::partition::read::ReadError;
@@ -49,7 +49,7 @@ impl Inner {
         cx: &CallContext,
     ) -> Attempt<PartitionOutcome> {
         let group = replica.spec.group;
-        if let Err(error) = self.admits_writes(group) {
+        if let Err(error) = self.admits_writes(replica) {
             return Attempt::Done(Err(error));
         }
         let deadline_ns = cx.deadline_ns;
@@ -203,15 +203,15 @@ impl Inner {
 
     /// Whether there is room for writes: refused before the log or the engine run out of disk. The catalog's few and small ones
     /// are what the reserve is for: deleting a table is how an operator makes room.
-    fn admits_writes(&self, group: GroupId) -> Result<()> {
+    fn admits_writes(&self, replica: &Replica) -> Result<()> {
         if self.replicas.log_stalled() {
             self.metrics.throttled();
             return Err(throttled());
         }
-        if group == CATALOG_GROUP {
+        if replica.spec.group == CATALOG_GROUP {
             return Ok(());
         }
-        match self.room.refusal() {
+        match self.room.refusal().or_else(|| self.peers_refusal(replica)) {
             None => Ok(()),
             Some(why) => {
                 self.metrics.throttled();
@@ -220,9 +220,19 @@ impl Inner {
             }
         }
     }
+
+    /// Why writes are refused that most of the partition's replicas would not take, if they would not.
+    fn peers_refusal(&self, replica: &Replica) -> Option<String> {
+        let peers = self.peers.as_ref()?;
+        let nodes = replica.spec.members.iter().map(|member| NodeId(member.node));
+        (peers.full.block(nodes) && replica.view.leader() == Some(self.own)).then(|| {
+            "The disks of most of the partition's replicas are nearly full. Reads go on.".to_owned()
+        })
+    }
 }
 
 /// What came of asking a host.
+#[derive(Debug)]
 enum Asked {
     Answered(HostAnswer<PartitionOutcome>),
     /// The host is gone, and what it was asked with it. `begun` says whether it had begun with it, as below.
@@ -269,3 +279,7 @@ pub(crate) fn write_outcome(
         Err(WriteError::Refused(error)) => Attempt::Done(Err(error)),
     }
 }
+
+#[cfg(test)]
+#[path = "here_tests.rs"]
+mod tests;

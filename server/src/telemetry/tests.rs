@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Rate, RequestIds, SLOW_LINES_PER_SECOND, SlowLog, is_request_id};
+use super::{Rate, RequestIds, SLOW_LINES_PER_SECOND, SlowLog, TableName, is_request_id};
 use crate::metrics::{Outcome, RequestKind};
 
 #[test]
@@ -47,6 +47,19 @@ fn slow_requests_are_those_at_the_threshold() {
     assert!(!ended(&log, 99));
     assert!(ended(&log, 100));
     assert!(!ended(&SlowLog::new(1, Duration::ZERO), 1_000_000), "switched off");
+}
+
+#[test]
+fn a_line_names_the_table_whatever_a_request_calls_it() {
+    let name = |name: &str| TableName::of(name).as_str().to_owned();
+    assert_eq!([name(""), name("music")], ["", "music"]);
+    let longest = "m".repeat(255);
+    assert_eq!(name(&longest), longest);
+    // No table has such a name, but a request may.
+    assert_eq!(name(&"é".repeat(200)), "é".repeat(127));
+    assert!(
+        SlowLog::new(1, Duration::ZERO).begin(&stator_model::api::Scan::default().into()).is_none()
+    );
 }
 
 #[test]

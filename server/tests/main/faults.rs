@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use stator_model::api::GetItem;
+use stator_model::api::{GetItem, PutItem};
+use stator_model::error::Applied;
 use stator_model::key::Key;
 use stator_model::schema::{KeyAttribute, KeySchema, KeyType};
-use stator_model::{Answer, AttributeValue, Item};
+use stator_model::{Answer, AttributeValue, EncodedItem, ErrorKind, Item};
 use stator_server::config::ByteSize;
 use stator_storage::engine::{Batch, EngineKind, EngineOptions, open};
 use stator_storage::key::item_key;
@@ -15,6 +16,7 @@ use stator_storage::partition::spec::list_specs;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::{Cluster, PATIENCE, call, get, put};
+use crate::silence::leader;
 use crate::small_disk::SmallDisk;
 
 const TABLE: &str = "music";
@@ -134,5 +136,74 @@ async fn a_follower_whose_disk_is_full_is_caught_up_later() {
             Some(n.to_string().repeat(1000))
         );
     }
+    drop(cluster);
+}
+
+/// What says that most of a partition's disks are nearly full.
+const MOST_ARE_FULL: &str =
+    "The disks of most of the partition's replicas are nearly full. Reads go on.";
+
+/// A put of an item that is another one each time, which is done or surely not: whether it is done.
+async fn is_put(node: &stator_server::Node, n: usize) -> bool {
+    let mut item = key_of("song");
+    item.insert("value".to_owned(), AttributeValue::from(n.to_string()));
+    let item = EncodedItem::encode(&item);
+    let put = PutItem { table_name: TABLE.into(), item, ..PutItem::default() };
+    let Err(error) = call(node, put).await else { return true };
+    assert_eq!((error.kind(), error.applied()), (ErrorKind::Throttling, Applied::No), "{error}");
+    assert_eq!(error.message(), MOST_ARE_FULL);
+    false
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_followers_are_full_refuses_before_anything_is_proposed() {
+    let disks = [(); 3].map(|()| SmallDisk::mount(128));
+    let [Some(first), Some(second), Some(third)] = disks else { return };
+    let disks = [first, second, third];
+    let cluster = Cluster::start(3, |config| {
+        config.log_segment = ByteSize::mib(8);
+        config.log_budget = ByteSize::mib(32);
+        config.min_free = ByteSize::mib(8);
+        let number = (0..3).find(|number| config.data_dir.ends_with(number.to_string()));
+        config.data_dir = disks[number.expect("one of three")].path().join("data");
+    })
+    .await;
+    cluster.create_table(TABLE).await;
+    put(&cluster.node(0), TABLE, "song", "early").await;
+    cluster.wait_equal().await;
+    let at = leader(&cluster).await;
+    let node = cluster.node(at);
+    let [one, other] = [(at + 1) % 3, (at + 2) % 3];
+
+    // Below the half of its reserve it takes nothing; the other two are enough.
+    disks[one].fill_to(3 << 20);
+    let until = Instant::now() + Duration::from_secs(1);
+    let mut n = 0;
+    while Instant::now() < until {
+        assert!(is_put(&node, n).await, "most have room");
+        n += 1;
+    }
+    // Above the half of it: what is on its way until the leader knows is taken.
+    disks[other].fill_to(6 << 20);
+    let deadline = Instant::now() + PATIENCE;
+    while is_put(&node, n).await {
+        assert!(Instant::now() < deadline, "nobody tells the leader");
+        n += 1;
+    }
+    disks[other].fill_to(3 << 20);
+    for number in [at, one, other] {
+        assert!(!is_put(&cluster.node(number), n).await, "wherever it is asked");
+        assert_eq!(get(&node, TABLE, "song").await, Some((n - 1).to_string()));
+    }
+
+    disks[one].give_back();
+    let deadline = Instant::now() + PATIENCE;
+    while !is_put(&node, n).await {
+        assert!(Instant::now() < deadline, "there is room again");
+        sleep(Duration::from_millis(20)).await;
+    }
+    disks[other].give_back();
+    drop(node);
+    cluster.wait_equal().await;
     drop(cluster);
 }

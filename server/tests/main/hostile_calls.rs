@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use prost::Message;
-use stator_model::api::PutItem;
+use stator_model::api::{PutItem, Scan};
 use stator_model::{AttributeValue, EncodedItem, Item};
 use stator_proto::v1;
 use stator_server::Node;
@@ -231,6 +231,114 @@ async fn calls_that_never_end_take_a_bounded_share() {
     }
     assert!(refused > 0);
     wire.vanish().await;
+    before.comes_back(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_slow_writers_make_room_for_a_small_put() {
+    let cluster = one_node(|_| {}).await;
+    let node = cluster.node(0);
+    let before = Before::of(&node);
+    // Each call is said to be of 19 MB, and comes to 60 KB: 36 MB in all.
+    let (mut wires, mut streams) = (Vec::new(), Vec::new());
+    let piece = framed(0, 19 << 20, &vec![0; 60 << 10]);
+    for _ in 0..200 {
+        let wire = Wire::to(&node).await;
+        for _ in 0..3 {
+            let (answer, mut stream) = wire.open(PUT).await.expect("open");
+            let _ = stream.send_data(piece.clone(), false);
+            streams.push((tokio::spawn(answer), stream));
+        }
+        wires.push(wire);
+    }
+    // And what one that was refused gave back is taken in small pieces.
+    let piece = framed(0, 19 << 20, &[0; 1 << 10]);
+    for wire in &wires {
+        let (answer, mut stream) = wire.open(PUT).await.expect("open");
+        let _ = stream.send_data(piece.clone(), false);
+        streams.push((tokio::spawn(answer), stream));
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while !streams.iter().any(|(answer, _)| answer.is_finished()) {
+        assert!(Instant::now() < deadline, "there is room for all of them");
+        sleep(Duration::from_millis(5)).await;
+    }
+    let full = level(&node, "stator_reading_bytes");
+    let other = Wire::to(&node).await;
+    for n in 0..20 {
+        let item = Item::from([
+            ("id".to_owned(), AttributeValue::from(n.to_string())),
+            ("value".to_owned(), AttributeValue::from("x".repeat(40_000))),
+        ]);
+        let item = EncodedItem::encode(&item);
+        let put = PutItem { table_name: "music".into(), item, ..PutItem::default() };
+        let put = v1::PutItemRequest::from(put).encode_to_vec();
+        let status = loop {
+            let status = other.call(PUT, whole(&put)).await;
+            if status.as_deref() != Some("8") {
+                break status;
+            }
+            sleep(Duration::from_millis(5)).await;
+        };
+        assert_eq!(status.as_deref(), Some("0"));
+        // They have not gone by themselves, as they would in the end.
+        assert!(level(&node, "stator_reading_bytes") > full / 2, "it was kept waiting");
+    }
+    drop(streams);
+    for wire in wires.into_iter().chain([other]) {
+        wire.vanish().await;
+    }
+    before.comes_back(&node).await;
+}
+
+const SCAN: &str = "/stator.v1.Stator/Scan";
+const SCAN_PAGES: &str = "/stator.v1.Stator/ScanPages";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_reads_take_a_bounded_share() {
+    let cluster = one_node(|_| {}).await;
+    let node = cluster.node(0);
+    for n in 0..3 {
+        put(&node, "music", &format!("large-{n}"), &"x".repeat(390_000)).await;
+    }
+    let before = Before::of(&node);
+    let waiting = || level(&node, "stator_waiting_answers_bytes");
+    let scan = Scan { table_name: "music".into(), ..Scan::default() };
+    let scan = whole(&v1::ScanRequest::from(scan).encode_to_vec());
+    // Answers are held, and nothing is read of them.
+    let begin = async |wire: &Wire, path: &str| {
+        let (answer, mut stream) = wire.open(path).await.expect("open");
+        let _ = stream.send_data(scan.clone(), true);
+        timeout(PATIENCE, answer).await.expect("an answer in time").expect("an answer")
+    };
+    let is_refused = |answer: &Response<RecvStream>| {
+        answer.headers().get("grpc-status").is_some_and(|status| status == "8")
+    };
+    let wire = Wire::to(&node).await;
+    let mut held = futures::future::join_all((0..400).map(|_| begin(&wire, SCAN))).await;
+    for _ in 0..50 {
+        held.push(begin(&wire, SCAN).await);
+    }
+    assert!(held.iter().any(is_refused), "it may have as much as it likes");
+    for _ in 0..50 {
+        held.push(begin(&wire, SCAN_PAGES).await);
+    }
+    let share = 17 << 20;
+    assert!(waiting() > share / 2 && waiting() <= share, "{}", waiting());
+    // Others are answered meanwhile, and a large answer that is read does not count for longer than that.
+    let other = Wire::to(&node).await;
+    for _ in 0..40 {
+        assert_eq!(other.call(SCAN, scan.clone()).await.as_deref(), Some("0"));
+    }
+    assert!(waiting() <= share);
+    drop(held);
+    wire.vanish().await;
+    other.vanish().await;
+    let deadline = Instant::now() + PATIENCE;
+    while waiting() > 0 {
+        assert!(Instant::now() < deadline, "{} bytes are never given back", waiting());
+        sleep(Duration::from_millis(5)).await;
+    }
     before.comes_back(&node).await;
 }
 

@@ -76,7 +76,9 @@ async fn send(
         let frame = |frame| wire::PeerFrame { frame: Some(frame) };
         let _ = frames.send(frame(Frame::Hello(hello))).await;
         for messages in batches {
-            let _ = frames.send(frame(Frame::Batch(wire::MessageBatch { messages }))).await;
+            let _ = frames
+                .send(frame(Frame::Batch(wire::MessageBatch { messages, ..Default::default() })))
+                .await;
         }
     });
     if let Ok(answer) = client.messages(ReceiverStream::new(outgoing)).await {

@@ -131,7 +131,7 @@ fn reads() -> Vec<Request> {
 }
 
 /// Which node leads the only partition of the table.
-async fn leader(cluster: &Cluster) -> usize {
+pub(crate) async fn leader(cluster: &Cluster) -> usize {
     for number in 0..3 {
         let mut client = Sender::of(cluster, (number + 1) % 3).client(&cluster.node(number)).await;
         let told = client.replica_status(wire::ReplicaStatusRequest::default()).await;
