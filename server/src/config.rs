@@ -74,6 +74,8 @@ pub struct NodeConfig {
     pub reads: ReadMode,
     /// Whether listening beyond loopback is allowed although nothing is protected.
     pub insecure: bool,
+    /// Whether the engine is set aside and made anew from the other nodes.
+    pub rebuild_engine: bool,
     /// The section that will hold certificates: recognised, and refused.
     pub tls: Option<Tls>,
     /// How what the node says is written.
@@ -116,6 +118,7 @@ impl Default for NodeConfig {
             snapshot_rate: ByteSize::mib(64),
             reads: ReadMode::Lease,
             insecure: false,
+            rebuild_engine: false,
             tls: None,
             log_format: LogFormat::Text,
             log_filter: "info".into(),

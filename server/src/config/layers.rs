@@ -94,6 +94,12 @@ pub struct PartialConfig {
         default_missing_value = "true", value_parser = parse::<bool>))]
     pub insecure: Option<bool>,
 
+    /// Make the node's engine anew from the other nodes, if it is damaged or cannot be believed after a power cut. What there is
+    /// is set aside, not deleted; the other nodes must run. For one start: with it, each start does so [default: false]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_parser = parse::<bool>))]
+    pub rebuild_engine: Option<bool>,
+
     /// The section `[tls]` of the file.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub tls: Option<Tls>,
@@ -165,7 +171,7 @@ macro_rules! settings {
 
 settings! {
     data_dir listen advertise admin_listen initial_nodes join zone region engine memory log_budget log_segment min_free
-    snapshot_rate reads insecure tls log_format log_filter slow_request request_timeout max_connections max_in_flight_requests
+    snapshot_rate reads insecure rebuild_engine tls log_format log_filter slow_request request_timeout max_connections max_in_flight_requests
     table_partitions query_threads
 }
 
@@ -260,6 +266,7 @@ impl PartialConfig {
             snapshot_rate: self.snapshot_rate.unwrap_or(defaults.snapshot_rate),
             reads: self.reads.unwrap_or(defaults.reads),
             insecure: self.insecure.unwrap_or(defaults.insecure),
+            rebuild_engine: self.rebuild_engine.unwrap_or(defaults.rebuild_engine),
             tls: self.tls,
             log_format: self.log_format.unwrap_or(defaults.log_format),
             log_filter: self.log_filter.unwrap_or(defaults.log_filter),
