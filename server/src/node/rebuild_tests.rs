@@ -25,10 +25,13 @@ fn told(replicas: &[(u64, Option<u64>, bool)]) -> v1::DescribeClusterResponse {
     }
 }
 
+/// How far behind a replica is, and whether it lacks its data.
+type State = (Option<u64>, bool);
+
 #[test]
 fn a_quorum_of_others_has_to_be_there_with_its_data() {
     let (up, down, empty) = ((Some(3), false), (None, false), (Some(900), true));
-    let case = |states: &[(Option<u64>, bool)]| {
+    let case = |states: &[State]| {
         let numbered = (1..).zip(states).map(|(node, &(behind, lacking))| (node, behind, lacking));
         let mut replicas: Vec<_> = numbered.collect();
         // The node that asks is down while it does.
@@ -38,7 +41,7 @@ fn a_quorum_of_others_has_to_be_there_with_its_data() {
     assert_eq!(case(&[up, up]), Ok(()));
     assert_eq!(case(&[up]), Ok(()), "a group of two");
     assert_eq!(case(&[up, up, up, down]), Ok(()), "a group of five");
-    let refused: [(&[(Option<u64>, bool)], &str); 5] = [
+    let refused: [(&[State], &str); 5] = [
         (&[], "no replica but this node's"),
         (&[up, down], "1 of its other replicas answer, and 2 have to"),
         (&[down], "0 of its other replicas answer"),
