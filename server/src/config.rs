@@ -76,6 +76,8 @@ pub struct NodeConfig {
     pub reads: ReadMode,
     /// Whether listening beyond loopback is allowed although nothing is protected.
     pub insecure: bool,
+    /// Whether the engine is set aside and made anew from the other nodes.
+    pub rebuild_engine: bool,
     /// How what the node says is written.
     pub log_format: LogFormat,
     /// What of it is written: directives of `tracing-subscriber`.
@@ -116,6 +118,7 @@ impl Default for NodeConfig {
             snapshot_rate: ByteSize::mib(64),
             reads: ReadMode::Lease,
             insecure: false,
+            rebuild_engine: false,
             log_format: LogFormat::Text,
             log_filter: "info".into(),
             slow_request: Duration::from_millis(500),

@@ -5,6 +5,7 @@
 //! DIR/node.toml   whose directory this is: see `Identity`
 //! DIR/log/        the node's log
 //! DIR/engine/     the engine's files
+//! DIR/rebuilding  there while the engine is made anew: see `dir::rebuild`
 //! DIR/snapshots/  snapshots of partitions on their way in
 //! DIR/spare       takes up room that is given up when the disk is full: see `node::room`
 //! ```
@@ -34,11 +35,14 @@ use crate::config::EngineKind;
 
 mod error;
 mod identity;
+mod rebuild;
 #[cfg(test)]
 mod tests;
 
 const LOCK: &str = "lock";
 const IDENTITY: &str = "node.toml";
+/// What is appended to the name of a file that is to take another's place.
+const TEMPORARY: &str = ".new";
 const IDENTITY_TEMPORARY: &str = "node.toml.new";
 /// What may lie in a directory that is nobody's: our own beginnings, cut short, and what `mkfs` leaves in an empty one.
 const NOBODYS: [&str; 3] = [LOCK, IDENTITY_TEMPORARY, "lost+found"];
@@ -269,15 +273,19 @@ fn agrees(dir: &Path, found: &Identity, engine: EngineKind, mode: Mode) -> Resul
 
 /// Replaces the identity, atomically and durably.
 fn store(dir: &Path, identity: &Identity) -> Result<(), DirError> {
-    let temporary = dir.join(IDENTITY_TEMPORARY);
-    let text = identity.to_toml()?;
+    write_whole(dir, IDENTITY, &identity.to_toml()?)
+}
+
+/// Replaces a small file, atomically and durably.
+fn write_whole(dir: &Path, name: &str, text: &str) -> Result<(), DirError> {
+    let temporary = dir.join(format!("{name}{TEMPORARY}"));
     let write = || -> io::Result<()> {
         let mut file = File::create(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&temporary, dir.join(IDENTITY))
+        fs::rename(&temporary, dir.join(name))
     };
-    write().map_err(DirError::io("writing", &dir.join(IDENTITY)))?;
+    write().map_err(DirError::io("writing", &dir.join(name)))?;
     sync_directory(dir)
 }
 

@@ -73,6 +73,9 @@ pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
     };
     let line = ready_line(&node);
     if !serve.json {
+        if let Some(former) = node.former_engine() {
+            say(format_args!("the engine is made anew; the former one is in {}", former.display()));
+        }
         say(format_args!("node {} listens on {}", line.node, line.endpoint));
         if let Some(admin) = &line.admin {
             say(format_args!("admin port: {admin}"));

@@ -120,8 +120,9 @@ fn json(cluster: &DescribeClusterResponse, asked: &[serde_json::Value]) -> Resul
 
 fn partition(partition: &PartitionDescription) -> serde_json::Value {
     let replicas = partition.replicas.iter();
-    let replicas =
-        replicas.map(|replica| json!({ "node": replica.node_id, "behind": replica.behind }));
+    let replicas = replicas.map(|replica| {
+        json!({ "node": replica.node_id, "behind": replica.behind, "lacking": replica.lacking })
+    });
     json!({
         "group": partition.group,
         "table": partition.table_name,
@@ -133,6 +134,7 @@ fn partition(partition: &PartitionDescription) -> serde_json::Value {
 /// What is wrong with a partition, as a line of columns: who leads it, and which of its replicas are behind.
 fn trouble(partition: &PartitionDescription) -> Option<[String; 4]> {
     let behind = partition.replicas.iter().filter_map(|replica| match replica.behind {
+        Some(_) if replica.lacking => Some(format!("node {} lacks its data", replica.node_id)),
         Some(0) => None,
         Some(entries) => Some(format!("node {} by {entries}", replica.node_id)),
         None => Some(format!("node {} does not tell", replica.node_id)),

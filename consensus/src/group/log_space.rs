@@ -12,7 +12,7 @@
 //! reported is wedged for good.
 
 use raft::SnapshotStatus;
-use raft::eraftpb::Snapshot;
+use raft::eraftpb::{Message, MessageType, Snapshot};
 use stator_storage::log::{Mark, Record};
 use stator_storage::machine::Evaluator;
 use stator_storage::mutation::{Mutation, planted};
@@ -84,6 +84,23 @@ impl<E: Evaluator, T> Group<E, T> {
         // It refuses if it is too early.
         let is_asked = self.node.request_snapshot().is_ok();
         self.request_tick = cx.tick + if is_asked { REQUEST_TICKS } else { 1 };
+    }
+
+    /// Wakes a leader that sleeps, for a replica that has heard of none and needs a snapshot. It may not campaign, which would do that
+    /// for any other; so it asks for pre-votes, as if it did. They bind nobody, and those that come it does not count.
+    pub(super) fn knock(&mut self, cx: &mut Context<'_, E, T>) {
+        let raft = &self.node.raft;
+        if !self.feed.is_lacking() || raft.leader_id != 0 || cx.tick < self.knock_tick {
+            return;
+        }
+        self.knock_tick = cx.tick + REQUEST_TICKS;
+        let mut question = Message { from: raft.id, term: raft.term + 1, ..Message::default() };
+        question.set_msg_type(MessageType::MsgRequestPreVote);
+        question.index = raft.raft_log.last_index();
+        question.log_term = raft.raft_log.last_term();
+        let others = self.spec.members.iter().filter(|member| member.replica != self.spec.replica);
+        let questions = others.map(|other| Message { to: other.replica.0, ..question.clone() });
+        self.send(cx, questions.collect());
     }
 
     /// A snapshot of this group has been prepared: it is offered to the follower that needed it.

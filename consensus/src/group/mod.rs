@@ -99,6 +99,8 @@ pub(crate) struct Group<E: Evaluator, T> {
     outgoing: Option<Outgoing>,
     /// When to ask next for a snapshot in place of one that was lost.
     request_tick: u64,
+    /// When to ask next who leads, while it needs a snapshot and has heard of no leader.
+    knock_tick: u64,
     /// Campaigns as soon as it may, without waiting for an election timeout.
     eager: bool,
     sleep: Sleep,
@@ -165,6 +167,7 @@ impl<E: Evaluator, T> Group<E, T> {
             transfer: None,
             outgoing: None,
             request_tick: 0,
+            knock_tick: 0,
             sleep: Sleep::default(),
             spec,
         })
@@ -286,6 +289,8 @@ impl<E: Evaluator, T> Group<E, T> {
             && raft.election_elapsed + 1 >= raft.randomized_election_timeout();
         if !would_campaign || self.may_campaign(cx) {
             self.node.tick();
+        } else {
+            self.knock(cx);
         }
     }
 

@@ -4,7 +4,7 @@ use stator_consensus::{Class, Config, Event, PeerMessage};
 
 use crate::history::End;
 use crate::stories::{GROUP, await_end, finish, put_done};
-use crate::toy::open;
+use crate::toy::{Engine, open};
 use crate::world::{MS, SECOND, Weather, World};
 
 fn small() -> Config {
@@ -147,6 +147,24 @@ fn a_replica_that_finds_its_snapshot_gone_at_its_start_gets_another() {
         put_done(&mut world, 32);
         finish(&mut world);
     }
+}
+
+/// One that may not campaign has no other way to wake it.
+#[test]
+fn a_replica_whose_engine_is_made_anew_wakes_a_leader_that_sleeps() {
+    let mut world = left_behind(100);
+    world.boot(3);
+    finish(&mut world);
+    world.crash(3);
+    let node = world.node(3);
+    node.received.clear();
+    node.engines.insert(GROUP, Engine::starting_from((0, 0)));
+    let sleeps = |world: &World, id| world.status(id, GROUP).is_some_and(|status| status.asleep);
+    world.run_until("sleep", |world| [1, 2].iter().all(|id| sleeps(world, *id)));
+    let before = world.counts.snapshots;
+    world.boot(3);
+    world.run_until("the snapshot", |world| world.counts.snapshots > before);
+    finish(&mut world);
 }
 
 #[test]

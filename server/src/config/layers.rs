@@ -93,6 +93,12 @@ pub struct PartialConfig {
         default_missing_value = "true", value_parser = parse::<bool>))]
     pub insecure: Option<bool>,
 
+    /// Make the node's engine anew from the other nodes, if it is damaged or cannot be believed after a power cut. What there is
+    /// is set aside, not deleted; the other nodes must run. For one start: with it, each start does so [default: false]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_parser = parse::<bool>))]
+    pub rebuild_engine: Option<bool>,
+
     /// How the node writes what it has to say, on standard error: text or json [default: text]
     #[cfg_attr(feature = "cli", arg(long, value_name = "FORMAT", value_parser = parse::<LogFormat>))]
     pub log_format: Option<LogFormat>,
@@ -160,7 +166,7 @@ macro_rules! settings {
 
 settings! {
     data_dir listen advertise admin_listen initial_nodes join zone region engine memory log_budget log_segment min_free
-    snapshot_rate reads insecure log_format log_filter slow_request request_timeout max_connections max_in_flight_requests
+    snapshot_rate reads insecure rebuild_engine log_format log_filter slow_request request_timeout max_connections max_in_flight_requests
     table_partitions query_threads
 }
 
@@ -256,6 +262,7 @@ impl PartialConfig {
             snapshot_rate: self.snapshot_rate.unwrap_or(defaults.snapshot_rate),
             reads: self.reads.unwrap_or(defaults.reads),
             insecure: self.insecure.unwrap_or(defaults.insecure),
+            rebuild_engine: self.rebuild_engine.unwrap_or(defaults.rebuild_engine),
             log_format: self.log_format.unwrap_or(defaults.log_format),
             log_filter: self.log_filter.unwrap_or(defaults.log_filter),
             slow_request: self.slow_request.unwrap_or(defaults.slow_request),

@@ -52,6 +52,7 @@ fn a_file_sets_everything() {
         snapshot_rate = "32MiB"
         reads = "read-index"
         insecure = true
+        rebuild_engine = true
         log_format = "json"
         log_filter = "info,stator_server=debug"
         slow_request = "1s"
@@ -79,6 +80,7 @@ fn a_file_sets_everything() {
         snapshot_rate: ByteSize::mib(32),
         reads: ReadMode::ReadIndex,
         insecure: true,
+        rebuild_engine: true,
         log_format: LogFormat::Json,
         log_filter: "info,stator_server=debug".into(),
         slow_request: Duration::from_secs(1),
@@ -471,7 +473,7 @@ mod flags {
             assert_eq!(args.load([]).expect(name), NodeConfig::default(), "--{name} {word}");
             matches += 1;
         }
-        assert_eq!(matches, 19, "{help}");
+        assert_eq!(matches, 20, "{help}");
         Cli::command().debug_assert();
         assert!(Cli::from_arg_matches(&Cli::command().get_matches_from(["stator"])).is_ok());
     }

@@ -13,6 +13,7 @@ mod membership;
 mod metered;
 mod open;
 mod overview;
+mod rebuild;
 mod replica_life;
 pub(crate) mod room;
 mod standing;
@@ -73,6 +74,8 @@ pub(crate) struct Inner {
     pub(crate) pool: Arc<Semaphore>,
     /// Whether there is room for writes.
     pub(crate) room: Arc<room::Room>,
+    /// What is left to do of making the engine anew.
+    pub(crate) rebuild: rebuild::Rebuild,
     /// Snapshots that have come, where any can.
     pub(crate) snapshots: Option<Arc<SnapshotFiles>>,
     /// Streams that bring snapshots.
@@ -228,6 +231,9 @@ impl Inner {
         if leaderless > 0 {
             reasons.push(format!("{leaderless} partitions here have no leader"));
         }
+        if let Some(lacking) = self.lacking() {
+            reasons.push(format!("the engine is made anew: {lacking} replicas lack their data"));
+        }
         for (group, why) in self.replicas.failures() {
             reasons.push(format!("the replica of group {} has stopped: {why}", group.0));
         }
@@ -266,6 +272,12 @@ impl Node {
     #[must_use]
     pub const fn admin(&self) -> Option<std::net::SocketAddr> {
         self.admin
+    }
+
+    /// Where the former engine is, if this one is made anew from the other nodes and there was one.
+    #[must_use]
+    pub fn former_engine(&self) -> Option<&std::path::Path> {
+        self.inner.rebuild.aside()
     }
 
     /// What keeps the node from serving; empty when it is ready.

@@ -1,6 +1,6 @@
 //! Opening what a node keeps, and finding the replicas in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,6 +26,8 @@ pub(crate) struct Stores {
     pub(crate) log: Arc<Log>,
     pub(crate) recovery: Recovery,
     pub(crate) engine: Arc<dyn Engine>,
+    /// Where the former engine is, while this one is made anew and there was one.
+    pub(crate) aside: Option<PathBuf>,
     /// Snapshots that have come, where any can.
     pub(crate) snapshots: Option<SnapshotFiles>,
     /// Keeps a directory in the temporary folder for as long as the stores are open.
@@ -33,10 +35,12 @@ pub(crate) struct Stores {
 }
 
 /// Opens the stores of a data directory: the log first, because it leaves what it refuses as it was, and the engine may not. The
-/// engine in memory has its log in a directory of its own that goes with the node.
+/// engine in memory has its log in a directory of its own that goes with the node. If it `is_rebuilt`,
+/// the engine that is there is set aside, once.
 pub(crate) fn open(
     config: &NodeConfig,
     dir: Option<&DataDir>,
+    is_rebuilt: bool,
     salt: u64,
     metrics: &Arc<Metrics>,
 ) -> Result<Stores> {
@@ -56,18 +60,25 @@ pub(crate) fn open(
             (scratch.path().to_owned(), PathBuf::new(), EngineKind::Memory, Some(scratch))
         }
     };
-    inspect(&engine_dir, kind)?;
+    if !is_rebuilt {
+        inspect(&engine_dir, kind)?;
+    }
     let begun = Instant::now();
     let opening = |error| Error::io(format!("opening {}", log_dir.display()), &error);
     let disk = MeteredDisk::new(RealDisk::open(&log_dir).map_err(opening)?, metrics.clone());
     let (log, recovery) =
         Log::open(Arc::new(disk), &options).map_err(|error| placed(error, &log_dir))?;
     let log_ms = begun.elapsed().as_millis();
-    let engine = believed(open_engine(&engine_dir, kind, &engine_options(&plan))?)?;
+    let rebuilt = dir.filter(|_| is_rebuilt);
+    let aside = rebuilt.map(set_aside).transpose()?.flatten();
+    let opened = open_engine(&engine_dir, kind, &engine_options(&plan));
+    let opened =
+        opened.inspect_err(|_| tracing::error!("the engine cannot be opened: {WAY_OUT}"))?;
+    let engine = believed(opened)?;
     let engine_ms = begun.elapsed().as_millis() - log_ms;
     tracing::info!(log_ms, engine_ms, "log and engine are open");
     let snapshots = dir.map(|dir| open_snapshots(dir, config.min_free.bytes())).transpose()?;
-    Ok(Stores { log: Arc::new(log), recovery, engine, snapshots, scratch })
+    Ok(Stores { log: Arc::new(log), recovery, engine, aside, snapshots, scratch })
 }
 
 /// The log names its files; an operator wants their paths.
@@ -101,6 +112,20 @@ fn engine_options(plan: &crate::config::MemoryPlan) -> EngineOptions {
     options
 }
 
+/// What an operator can do about an engine that is damaged or cannot be believed.
+const WAY_OUT: &str = "a node of a cluster gets its data from the others: start it once with --rebuild-engine while the other nodes run";
+
+/// Sets the former engine aside, and says so.
+fn set_aside(dir: &DataDir) -> Result<Option<PathBuf>> {
+    let aside = dir.begin_rebuild().map_err(|error| Error::Io {
+        context: "setting the engine aside".to_owned(),
+        kind: std::io::ErrorKind::Other,
+        message: error.to_string(),
+    })?;
+    tracing::warn!(former = ?aside, "the engine is made anew from the other nodes");
+    Ok(aside)
+}
+
 fn believed(opened: Opened) -> Result<Arc<dyn Engine>> {
     if opened.cut_bytes > 0 {
         tracing::warn!(
@@ -111,11 +136,10 @@ fn believed(opened: Opened) -> Result<Arc<dyn Engine>> {
     if opened.trusted {
         return Ok(opened.engine);
     }
-    Err(Error::Engine(
-        "the machine stopped while this engine was open, and the engine cannot promise that nothing is missing; \
+    Err(Error::Engine(format!(
+        "the machine stopped while this engine was open, and the engine cannot promise that nothing is missing; {WAY_OUT}; \
          see \"After a power cut\" in the README"
-            .to_owned(),
-    ))
+    )))
 }
 
 /// A replica found in the engine, and what the log knows of its group.
@@ -126,12 +150,14 @@ pub(crate) struct Found {
     pub(crate) fresh: bool,
 }
 
-/// What was found: replicas to start, replicas whose deletion is to be finished, and groups that are never to be made again.
+/// What was found: replicas to start, replicas whose deletion is to be finished, groups that are never to be made again, and groups
+/// that the log knows and the engine does not hold.
 #[derive(Default)]
 pub(crate) struct Census {
     pub(crate) start: Vec<Found>,
     pub(crate) delete: Vec<PartitionSpec>,
     pub(crate) removed: BTreeSet<GroupId>,
+    pub(crate) lost: BTreeMap<GroupId, GroupRecovery>,
 }
 
 /// Finds the replicas of a node.
@@ -140,6 +166,8 @@ pub(crate) fn census(engine: &dyn Engine, recovery: &Recovery) -> Result<Census>
     for (group, state) in &recovery.groups {
         if state.tombstone {
             census.removed.insert(*group);
+        } else {
+            census.lost.insert(*group, state.clone());
         }
     }
     for spec in list_specs(engine)? {
@@ -148,6 +176,7 @@ pub(crate) fn census(engine: &dyn Engine, recovery: &Recovery) -> Result<Census>
             let place = format!("the replica of group {}", spec.group.0);
             Error::corruption(place, 0, "it has no applied record")
         })?;
+        census.lost.remove(&spec.group);
         let known = recovery.groups.get(&spec.group);
         if census.removed.contains(&spec.group) || record.state == ReplicaState::Deleting {
             census.delete.push(spec);
@@ -157,6 +186,20 @@ pub(crate) fn census(engine: &dyn Engine, recovery: &Recovery) -> Result<Census>
         census.start.push(Found { spec, recovered, fresh });
     }
     Ok(census)
+}
+
+impl Census {
+    /// Refuses an engine that does not hold a replica that the log knows: the engine hears of each before the log does, and keeps it
+    /// until the log has heard that it is removed.
+    pub(crate) fn whole(self) -> Result<Self> {
+        let Some(first) = self.lost.keys().next() else { return Ok(self) };
+        Err(Error::Engine(format!(
+            "it does not hold {} of the replicas that the log knows, that of group {} among them: it was deleted, exchanged or \
+             damaged; {WAY_OUT}",
+            self.lost.len(),
+            first.0
+        )))
+    }
 }
 
 fn recovered(known: Option<&GroupRecovery>, record: &AppliedRecord) -> (Recovered, bool) {

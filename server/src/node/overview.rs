@@ -31,7 +31,10 @@ pub(super) fn partitions<'a>(
             let status_on = |node: NodeId| by_place.get(&(partition.group.0, node)).copied();
             let told = describe(&table.name, partition, status_on);
             let is_right = told.leader_node_id.is_some()
-                && told.replicas.iter().all(|replica| replica.behind == Some(0));
+                && told
+                    .replicas
+                    .iter()
+                    .all(|replica| replica.behind == Some(0) && !replica.lacking);
             if is_right { right.push(told) } else { wrong.push(told) }
         }
     }
@@ -64,6 +67,7 @@ fn describe<'a>(
     let replicas = nodes().map(|node| v1::ReplicaDescription {
         node_id: node.0,
         behind: runs(node).map(|own| committed.saturating_sub(own.applied_index)),
+        lacking: runs(node).is_some_and(|own| own.role() == wire::ReplicaRole::Lacking),
     });
     v1::PartitionDescription {
         group: partition.group.0,

@@ -58,13 +58,19 @@ impl Inner {
     ) -> Result<(), String> {
         let _one_at_a_time = self.life.lock().await;
         let mut refusal = None;
-        let mut begun = Vec::new();
+        let (mut begun, mut starts) = (Vec::new(), Vec::new());
         for spec in specs {
             match self.may_begin(&spec) {
                 Ok(true) => {
-                    let (index, term) = FIRST_MARK;
+                    // Its votes and entries are in the log, and count (R8): it is not fresh to anybody.
+                    let known = self.rebuild.recovered(spec.group);
+                    let fresh = fresh && known.is_none();
+                    let recovered = known.unwrap_or_else(Recovered::fresh);
                     let voters = spec.members.iter().map(|member| member.replica).collect();
-                    begun.push((spec, AppliedMark { index, term, voters }));
+                    let (index, term) = FIRST_MARK;
+                    let first = AppliedMark { index, term, voters };
+                    begun.push((spec.clone(), (recovered.applied == FIRST_MARK).then_some(first)));
+                    starts.push((spec, recovered, fresh));
                 }
                 Ok(false) => {}
                 Err(why) => refusal = refusal.or(Some(why)),
@@ -75,13 +81,16 @@ impl Inner {
             let made = tokio::task::spawn_blocking(move || {
                 initialise_all(engine.as_ref(), &begun)?;
                 // Before the log hears of them: a log that knows a replica which the engine has lost could not be told from lost data.
-                engine.flush()?;
-                Ok::<_, stator_storage::Error>(begun)
+                engine.flush()
             });
             let made = made.await.map_err(|_| "the engine failed")?;
-            for (spec, _) in made.map_err(|error| error.to_string())? {
-                let started = self.start_replica(spec, Recovered::fresh(), fresh);
-                refusal = refusal.or(started.err());
+            made.map_err(|error| error.to_string())?;
+            for (spec, recovered, fresh) in starts {
+                let group = spec.group;
+                match self.start_replica(spec, recovered, fresh) {
+                    Ok(()) => self.rebuild.begun(group),
+                    Err(why) => refusal = refusal.or(Some(why)),
+                }
             }
         }
         refusal.map_or(Ok(()), Err)
@@ -99,7 +108,10 @@ impl Inner {
             ));
         }
         // Whoever has voted or acknowledged anything under this replica's id must not begin anew under it (R8).
-        if self.replicas.has_failed(spec.group) || self.log.mark(spec.group).is_some() {
+        // One whose engine is made anew does not: it goes on with its log.
+        let is_known =
+            self.log.mark(spec.group).is_some() && self.rebuild.recovered(spec.group).is_none();
+        if self.replicas.has_failed(spec.group) || is_known {
             return Err(format!(
                 "the replica of group {} was here already, and its data is damaged or lost",
                 spec.group.0
@@ -118,8 +130,13 @@ impl Inner {
         let group = spec.group;
         let group_spec = group_spec(&spec);
         let spec = Arc::new(spec);
-        let applier = PartitionApplier::open(self.engine.clone(), spec.clone())
+        let mut applier = PartitionApplier::open(self.engine.clone(), spec.clone())
             .map_err(|error| error.to_string())?;
+        if self.rebuild.is_under_way() {
+            let last = recovered.mark.0 + recovered.terms.len() as u64;
+            let held = applier.hold_reads_until(recovered.commit.min(last));
+            held.map_err(|error| error.to_string())?;
+        }
         let view = Arc::new(ReplicaView::default());
         let index = self.host_of(group);
         self.replicas.insert(Arc::new(Replica {

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::open::{Census, census, open};
 use super::standing::{Standing, standing};
-use super::{Inner, Node, balance, intake, membership, room};
+use super::{Inner, Node, balance, intake, membership, rebuild, room};
 use crate::catalog::records::{CATALOG_GROUP, NodeRecord};
 use crate::clock::{Clock, RealClock};
 use crate::config::{EngineKind, NodeConfig};
@@ -118,8 +118,9 @@ impl Node {
         let listening = sockets.address()?;
         let address = config.advertised(listening);
         let dir = DataDir::open(&config.data_dir, config.engine, Mode::Cluster).map_err(refused)?;
+        let is_rebuilt = rebuild::agreed(&config, &dir).await?;
         let standing = standing(&config, &dir, &address).await?;
-        Self::start(config, Some(dir), standing, address, Some(sockets)).await
+        Self::start(config, Some(dir), is_rebuilt, standing, address, Some(sockets)).await
     }
 
     /// Opens a database in the process: a node alone, with no sockets. Without a directory it keeps everything in memory.
@@ -127,6 +128,9 @@ impl Node {
     /// # Errors
     /// Why it cannot, in one line.
     pub async fn embedded(mut config: NodeConfig, in_memory: bool) -> Result<Self, StartError> {
+        if config.rebuild_engine {
+            return Err(refused(rebuild::NOBODY));
+        }
         let dir = if in_memory {
             config.engine = EngineKind::Memory;
             None
@@ -138,12 +142,13 @@ impl Node {
             cluster_id: None,
             catalog: vec![(NodeId(1), "embedded".to_owned())],
         };
-        Self::start(config, dir, standing, "embedded".to_owned(), None).await
+        Self::start(config, dir, false, standing, "embedded".to_owned(), None).await
     }
 
     async fn start(
         config: NodeConfig,
         dir: Option<DataDir>,
+        is_rebuilt: bool,
         standing: Standing,
         address: String,
         sockets: Option<Sockets>,
@@ -153,8 +158,9 @@ impl Node {
         let metrics = Arc::new(Metrics::new(1, clock.wall_ms()));
         let counted = metrics.clone();
         let (stores, census, config, dir) = tokio::task::spawn_blocking(move || {
-            let stores = open(&config, dir.as_ref(), incarnation, &counted)?;
+            let stores = open(&config, dir.as_ref(), is_rebuilt, incarnation, &counted)?;
             let census = census(stores.engine.as_ref(), &stores.recovery)?;
+            let census = if is_rebuilt { census } else { census.whole()? };
             Ok::<_, stator_storage::Error>((stores, census, config, dir))
         })
         .await
@@ -167,7 +173,8 @@ impl Node {
         let (orders, snapshot_orders) = tokio::sync::mpsc::unbounded_channel();
         let snapshots = stores.snapshots.map(Arc::new);
         if let Some(snapshots) = &snapshots {
-            snapshots.retain(|group| census.start.iter().any(|found| found.spec.group == group));
+            let starts = |group| census.start.iter().any(|found| found.spec.group == group);
+            snapshots.retain(|group| starts(group) || census.lost.contains_key(&group));
         }
         let losses = Arc::new(Losses::default());
         let founders = if config.initial_nodes.is_empty() {
@@ -232,6 +239,7 @@ impl Node {
             own: standing.own,
             address,
             room,
+            rebuild: rebuild::Rebuild::new(is_rebuilt, stores.aside, &census.lost),
             pool: Arc::new(Semaphore::new(config.query_threads)),
             clock,
             engine: stores.engine,
@@ -284,6 +292,7 @@ impl Node {
         }
         node.until_stopped(snapshots::send::run(inner.clone(), snapshot_orders));
         node.until_stopped(membership::run(inner.clone()));
+        node.until_stopped(rebuild::run(inner.clone()));
         if inner.peers.is_some() {
             node.until_stopped(balance::run(inner.clone()));
         }

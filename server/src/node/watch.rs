@@ -34,7 +34,13 @@ impl Inner {
             role: wire::ReplicaRole::Stopped.into(),
             ..wire::GroupStatus::default()
         });
-        statuses.extend(failed.filter(|status| is_wanted(status.group)));
+        // Their groups are known by the log; what they are the catalog will tell.
+        let lost = self.rebuild.lost().into_iter().map(|group| wire::GroupStatus {
+            group: group.0,
+            role: wire::ReplicaRole::Lacking.into(),
+            ..wire::GroupStatus::default()
+        });
+        statuses.extend(failed.chain(lost).filter(|status| is_wanted(status.group)));
         statuses
     }
 
@@ -51,7 +57,11 @@ impl Inner {
             .map(|record| record.counters)
             .unwrap_or_default();
         let state = self.replicas.state(spec.group);
-        let role = if leads { wire::ReplicaRole::Leader } else { wire::ReplicaRole::Follower };
+        let role = match replica.data.note() {
+            _ if leads => wire::ReplicaRole::Leader,
+            Some(_) => wire::ReplicaRole::Follower,
+            None => wire::ReplicaRole::Lacking,
+        };
         wire::GroupStatus {
             group: spec.group.0,
             replica_id: spec.replica,

@@ -76,6 +76,29 @@ impl Cluster {
         &self.configs[number]
     }
 
+    /// Changes the configuration that a node is started with next.
+    pub(crate) fn set_up(&mut self, number: usize, set_up: impl FnOnce(&mut NodeConfig)) {
+        set_up(&mut self.configs[number]);
+    }
+
+    /// Why a node does not start.
+    pub(crate) async fn refusal(&self, number: usize) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let config = self.configs[number].clone();
+            let started = match Sockets::bind(&config).await {
+                Ok(sockets) => Node::serve(config, sockets).await.map(drop),
+                Err(error) => Err(error),
+            };
+            let why = started.expect_err("refused").to_string();
+            let is_passing = ["in use", "listened on"].iter().any(|word| why.contains(word));
+            if !is_passing || Instant::now() >= deadline {
+                return why;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Ends a node as a crash would, but for what its threads have begun. Nobody else may hold it.
     pub(crate) async fn crash(&mut self, number: usize) {
         let node = self.nodes[number].take().expect("the node runs");

@@ -11,6 +11,7 @@ mod hostile_peers;
 mod hostile_snapshots;
 mod joining;
 mod peers;
+mod rebuild;
 mod silence;
 #[path = "../../../tests/main/faults/small_disk.rs"]
 mod small_disk;

@@ -83,6 +83,17 @@ impl PartitionApplier {
         Ok(())
     }
 
+    /// Closes the range to readers until so much is applied: the engine has been made anew, and what it holds now may be older than
+    /// what has been read here before.
+    ///
+    /// # Errors
+    /// A fault of the engine, or a corrupt record.
+    pub fn hold_reads_until(&mut self, index: u64) -> Result<()> {
+        self.suspend_reads();
+        self.index_ever = self.index_ever.max(index);
+        self.resume_reads()
+    }
+
     /// What the engine holds beside the items now.
     ///
     /// # Errors

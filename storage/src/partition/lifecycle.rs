@@ -32,17 +32,17 @@ pub fn initialise(
     initialise_beside(engine, &list_specs(engine)?, spec, first)
 }
 
-/// As [`initialise`], for many replicas, each with its first mark: what is here already is looked at once.
+/// As [`initialise`], for many replicas, each with its first mark, if it has one: what is here already is looked at once.
 ///
 /// # Errors
 /// As there; those before the one that met it are begun.
 pub fn initialise_all(
     engine: &dyn Engine,
-    replicas: &[(PartitionSpec, AppliedMark)],
+    replicas: &[(PartitionSpec, Option<AppliedMark>)],
 ) -> Result<()> {
     let mut held = list_specs(engine)?;
     for (spec, first) in replicas {
-        initialise_beside(engine, &held, spec, Some(first))?;
+        initialise_beside(engine, &held, spec, first.as_ref())?;
         held.push(spec.clone());
     }
     Ok(())
