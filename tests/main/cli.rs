@@ -279,7 +279,7 @@ fn the_status_of_a_node_alone() {
     assert_eq!(told["nodes"][0]["partitions_led"], json!(5), "the table's and the catalog");
     let partitions = told["partitions"].as_array().expect("partitions");
     assert_eq!(partitions.len(), 5);
-    let replica = json!([{ "node": 1, "behind": 0 }]);
+    let replica = json!([{ "node": 1, "behind": 0, "lacking": false }]);
     assert!(partitions.iter().all(|told| told["leader"] == 1 && told["replicas"] == replica));
     let text = node.database.run(&["status"]).ok();
     assert!(text.contains("5 partitions, all led"), "{text}");
