@@ -22,7 +22,7 @@ use std::thread::JoinHandle;
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::log::read::read_entries;
+use crate::log::read::{read_entries, read_stranded};
 use crate::log::{
     Files, LogCore, LogEntry, LogOptions, LogStats, Mark, Pressure, Record, Recovery, recover,
 };
@@ -272,8 +272,21 @@ impl Shared {
     fn run(&self) {
         let _guard = StopOnPanic(self);
         let mut state = self.state();
-        let mut is_marked = false;
+        let (mut is_marked, mut is_unreadable) = (false, false);
         loop {
+            let stranded = if is_unreadable { Vec::new() } else { state.core.stranded() };
+            if !stranded.is_empty() {
+                drop(state);
+                let read = read_stranded(&self.files, &stranded);
+                state = self.state();
+                match read {
+                    Ok(entries) => state.core.rewrite(&stranded, &entries),
+                    Err(error) => {
+                        is_unreadable = true;
+                        tracing::error!(%error, "entries that keep the log from shrinking cannot be read");
+                    }
+                }
+            }
             let closing = state.is_closing && !is_marked;
             let write = state.core.flush().or_else(|| {
                 is_marked |= closing;

@@ -93,7 +93,9 @@ impl LogCore {
             return Err(Error::LogBusy(format!("{waiting} bytes wait to be written")));
         }
         let largest = if self.reserved > 0 { self.options.record_bytes_max() } else { largest };
-        let kept = self.index.live.small_bytes() + keep;
+        // What is being moved out of the way has its place before new entries do.
+        let moving = if keep > 0 { self.stranded_bytes() } else { 0 };
+        let kept = self.index.live.small_bytes() + keep + moving;
         if self.reserved + bytes + kept > self.room(largest) {
             return Err(self.full());
         }
@@ -162,6 +164,20 @@ impl LogCore {
         let sealed = (self.chain.len() as u64 - 1) * self.options.capacity();
         live.small_bytes() <= self.options.capacity() / 2
             || self.is_short() && live.small_bytes() + live.entry_bytes() <= sealed / 4 * 3
+    }
+
+    /// The bytes of entries to be rewritten ahead for the oldest segment to be released: while segments run short, and a good
+    /// part of the log is not needed.
+    pub(super) fn stranded_bytes(&self) -> u64 {
+        let live = &self.index.live;
+        let sealed = (self.chain.len() as u64 - 1) * self.options.capacity();
+        let is_worth_it = live.small_bytes() + live.entry_bytes() <= sealed / 4 * 3;
+        match self.chain.front() {
+            Some(oldest) if sealed > 0 && self.is_short() && is_worth_it => {
+                live.entry_bytes_in(oldest.incarnation)
+            }
+            _ => 0,
+        }
     }
 
     /// The groups to truncate, and how far, for the log to get back to half of its budget; empty while it is there. The

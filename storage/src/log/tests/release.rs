@@ -49,6 +49,56 @@ fn fill(node: &mut Node, mut batch: impl FnMut(u64) -> Record) -> u64 {
     0
 }
 
+/// A group that never truncates, as one whose replica has stopped, keeps what it has in a log that others fill again and again; a
+/// power cut at any moment leaves all of it.
+#[test]
+fn a_group_that_cannot_truncate_does_not_fill_the_log() {
+    let disk = CrashDisk::new();
+    let (mut node, _) = Node::open(&disk, &small()).unwrap();
+    // Its entries lie among those of others, so that they are rewritten in several turns, and behind newer ones in the end.
+    let (mut last, mut rewritten) = (0, 0);
+    for index in 1..=12 {
+        node.core.stage(&[entry(1, index, 1, vec![index as u8; 400])]).unwrap();
+        last += 1;
+        node.core.stage(&[entry(2, last, 1, vec![0; 2500])]).unwrap();
+        node.flush().unwrap();
+        node.core.stage(&[truncate(2, last, 1)]).unwrap();
+    }
+    for round in 0..400_u64 {
+        last += 1;
+        node.core.stage(&[entry(2, last, 1, vec![0; 2500])]).expect("there is room");
+        if round % 7 == 0 {
+            rewritten += node.core.stats().rewritten;
+            node.flush_part(round as usize % 5).unwrap();
+            let crash = if round % 2 == 0 { Crash::Prefix(round) } else { Crash::Pages(round) };
+            (node, _) = Node::open(&node.crash(crash), &small()).unwrap();
+            last = node.core.last_index(GroupId(2)).unwrap();
+        }
+        let write = node.next_write().unwrap();
+        let held = node.core.mark(GroupId(1)).unwrap_or_default().index + 1
+            ..node.core.last_index(GroupId(1)).unwrap() + 1;
+        // Also while they are being rewritten.
+        let entries = node.entries(1, held.clone()).unwrap();
+        assert!(entries.iter().map(|it| it.index).eq(held.clone()), "{held:?}");
+        assert!(entries.iter().all(|it| *it.data == [it.index as u8; 400]));
+        let is_cut = round > 300 && held.start == 3;
+        assert!(is_cut || held.start == 1 && held.end >= 13, "{round}: {held:?}");
+        if let Some(write) = write {
+            node.files.perform_all(&write).unwrap();
+            node.core.completed(write);
+        }
+        if round == 200 {
+            node.core.stage(&[entry(1, 13, 2, vec![13; 400])]).unwrap();
+        }
+        if round == 300 {
+            node.core.stage(&[entry(1, 9, 3, vec![9; 400]), truncate(1, 2, 1)]).unwrap();
+        }
+        node.flush().unwrap();
+        node.core.stage(&[truncate(2, last, 1)]).unwrap();
+    }
+    assert!(rewritten > 100, "{rewritten}");
+}
+
 /// A full log takes hard states for a while, and truncations after that, also once it has been opened again; its files stay
 /// within the budget; and truncated, it takes entries.
 #[test]

@@ -312,3 +312,30 @@ fn a_log_on_a_real_disk_comes_back() {
         [(25, 25), (26, 26)]
     );
 }
+
+/// The thread rewrites what keeps a log from shrinking, and what it writes is found again.
+#[test]
+fn a_group_that_cannot_truncate_does_not_stop_the_others() {
+    let disk = CrashDisk::new();
+    let (log, _) = Log::open(Arc::new(disk.clone()), &small()).unwrap();
+    for index in 1..=5 {
+        append(&log, &[entry(1, index, 1, vec![index as u8; 300])]).unwrap();
+    }
+    for index in 1..=300 {
+        let mut batch = vec![entry(2, index, 1, vec![0; 2000])];
+        batch.extend((index > 3).then(|| truncate(2, index - 3, 1)));
+        // A refusal wakes the thread, which is to make room then.
+        let mut tries = (0..2000).map(|_| append(&log, &batch)).inspect(|result| {
+            if result.is_err() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        assert!(tries.any(|result| result.is_ok()), "{index}: {:?}", append(&log, &batch));
+    }
+    assert!(log.stats().rewritten > 20, "{:?}", log.stats());
+    log.close().unwrap();
+    let (log, _) = Log::open(Arc::new(disk.crash(Crash::LoseAll)), &small()).unwrap();
+    let entries = log.entries(GroupId(1), 1..6, u64::MAX).unwrap();
+    assert_eq!(entries.len(), 5);
+    assert!(entries.iter().all(|it| *it.data == [it.index as u8; 300]));
+}
