@@ -95,8 +95,6 @@ pub struct LogCore {
     in_flight_bytes: u64,
     /// Buffers of writes that are done.
     buffers: Vec<Vec<u8>>,
-    /// Room promised to batches that are not staged yet.
-    reserved: u64,
     failed: Option<String>,
     /// Where entries were that are being rewritten ahead, by the segment and the offset where they will be: they are read there
     /// until the write is completed.
@@ -134,7 +132,6 @@ impl LogCore {
             in_flight: false,
             in_flight_bytes: 0,
             buffers: Vec::new(),
-            reserved: 0,
             failed: None,
             moved: BTreeMap::new(),
             no_room: None,
@@ -154,23 +151,6 @@ impl LogCore {
     /// `LogBusy`, `LogFull`, `LogMisuse` or `LogFailed`.
     pub fn stage(&mut self, batch: &[Record]) -> Result<()> {
         self.admit(batch)?;
-        self.place_batch(batch)
-    }
-
-    /// As [`LogCore::stage`], in room that [`LogCore::reserve`] gave, which is given back.
-    ///
-    /// # Errors
-    /// As [`LogCore::stage`]; `LogBusy` or `LogFull` only if the batch is larger than what was reserved.
-    pub fn stage_reserved(&mut self, reserved: u64, batch: &[Record]) -> Result<()> {
-        self.unreserve(reserved);
-        if Self::weight(batch) > reserved || self.failed.is_some() {
-            return self.stage(batch);
-        }
-        self.fits(batch)?;
-        self.place_batch(batch)
-    }
-
-    fn place_batch(&mut self, batch: &[Record]) -> Result<()> {
         let rank = |record: &&Record| match record {
             Record::HardState { .. } if planted(Mutation::HardStateFirst) => 0,
             Record::HardState { .. } => 2,

@@ -58,21 +58,6 @@ impl LogCore {
         batch.iter().map(record_bytes).sum()
     }
 
-    /// Promises room for a batch that is not known yet, until [`LogCore::stage_reserved`] or [`LogCore::unreserve`].
-    ///
-    /// # Errors
-    /// `LogBusy`, `LogFull` or `LogFailed`.
-    pub fn reserve(&mut self, bytes: u64) -> Result<()> {
-        self.admit_bytes(bytes, self.options.record_bytes_max(), self.options.capacity() / 2)?;
-        self.reserved += bytes;
-        Ok(())
-    }
-
-    /// Gives reserved room back.
-    pub fn unreserve(&mut self, bytes: u64) {
-        self.reserved = self.reserved.saturating_sub(bytes);
-    }
-
     /// Whether a batch may be staged now.
     pub(super) fn admit(&mut self, batch: &[Record]) -> Result<()> {
         let (bytes, largest) = self.measure(batch)?;
@@ -81,31 +66,21 @@ impl LogCore {
             Record::HardState { .. } => self.options.capacity() / 4,
             Record::Truncate { .. } | Record::Tombstone { .. } => 0,
         });
-        self.admit_bytes(bytes, largest, keep.max().unwrap_or_default())
-    }
-
-    fn admit_bytes(&mut self, bytes: u64, largest: u64, keep: u64) -> Result<()> {
+        let keep = keep.max().unwrap_or_default();
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
-        let waiting = self.waiting_bytes() + self.reserved;
+        let waiting = self.waiting_bytes();
         if waiting + bytes > self.options.pending_bytes {
             return Err(Error::LogBusy(format!("{waiting} bytes wait to be written")));
         }
-        let largest = if self.reserved > 0 { self.options.record_bytes_max() } else { largest };
         // What is being moved out of the way has its place before new entries do.
         let moving = if keep > 0 { self.stranded_bytes() } else { 0 };
         let kept = self.index.live.small_bytes() + keep + moving;
-        if self.reserved + bytes + kept > self.room(largest) {
+        if bytes + kept > self.room(largest) {
             return Err(self.full());
         }
         Ok(())
-    }
-
-    /// Whether a batch fits, whoever the room is kept for.
-    pub(super) fn fits(&mut self, batch: &[Record]) -> Result<()> {
-        let (bytes, largest) = self.measure(batch)?;
-        if bytes > self.room(largest) { Err(self.full()) } else { Ok(()) }
     }
 
     /// The bytes of a batch and of its largest record, if the log may ever take it.

@@ -218,7 +218,7 @@ impl DiskFile for GateFile {
 }
 
 #[test]
-fn what_waits_is_bounded_and_what_is_reserved_is_taken() {
+fn what_waits_is_bounded() {
     let gate = Arc::new(Mutex::new(()));
     let disk = CrashDisk::new();
     let door = Arc::new(Gate(disk, Arc::clone(&gate)));
@@ -230,15 +230,9 @@ fn what_waits_is_bounded_and_what_is_reserved_is_taken() {
         log.append(&batch, move |result| done.send((index, result)).unwrap())
     };
     let closed = gate.lock().unwrap();
-    let batch = vec![entry(1, 2, 1, vec![0; 2100])];
     append(1).unwrap();
     assert!(log.entries(GroupId(1), 1..2, 1).unwrap().is_empty(), "it is not synced");
-    let room = log.reserve(Log::weight(&batch)).unwrap();
-    let unused = log.reserve(2000).unwrap();
-    assert!(matches!(log.reserve(4000), Err(Error::LogBusy(_))));
-    drop(unused);
-    let sent = done.clone();
-    log.append_reserved(room, &batch, move |result| sent.send((2, result)).unwrap()).unwrap();
+    append(2).unwrap();
     append(3).unwrap();
     assert!(matches!(append(4), Err(Error::LogBusy(_))), "too many bytes wait");
     assert!(wait.try_recv().is_err(), "nothing is done");
@@ -252,7 +246,6 @@ fn what_waits_is_bounded_and_what_is_reserved_is_taken() {
         log.append(&[hard(1, index, 0, 0)], |_| {}).unwrap();
     }
     assert!(matches!(log.append(&[hard(1, 9, 0, 0)], |_| {}), Err(Error::LogBusy(_))));
-    assert!(matches!(log.reserve(10), Err(Error::LogBusy(_))));
     drop(closed);
     log.close().unwrap();
 }
@@ -268,7 +261,6 @@ fn a_failed_sync_reaches_every_completion_and_is_not_tried_again() {
     assert!(matches!(failed, Err(Error::LogFailed(_))), "{failed:?}");
     let failed = log.append(&[hard(1, 1, 1, 1)], |_| panic!("it was not taken"));
     assert!(matches!(failed, Err(Error::LogFailed(_))), "{failed:?}");
-    assert!(matches!(log.reserve(1), Err(Error::LogFailed(_))));
     assert!(matches!(log.close(), Err(Error::LogFailed(_))));
     assert_eq!(disk.syncs(), syncs, "the sync was tried again");
 }
