@@ -47,8 +47,6 @@ pub struct Pressure {
     pub group: GroupId,
     /// Truncate up to this index.
     pub truncate_to: u64,
-    /// The bytes of its entries up to there.
-    pub bytes: u64,
 }
 
 /// A segment in use.

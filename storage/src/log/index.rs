@@ -238,11 +238,11 @@ impl Index {
         self.entries(id, index..index.saturating_add(1)).any(|located| located.place == place)
     }
 
-    /// For each group, the highest index that lies in this segment or an older one, and the bytes up to it.
+    /// For each group, the highest index that lies in this segment or an older one.
     pub(crate) fn entries_through(
         &self,
         segment: u64,
-    ) -> impl Iterator<Item = (GroupId, u64, u64)> + '_ {
+    ) -> impl Iterator<Item = (GroupId, u64)> + '_ {
         self.groups.iter().filter_map(move |(id, group)| {
             let is_held = |slot: &Slot| slot.place.segment <= segment;
             let count = if group.rewritten_to < group.first {
@@ -251,8 +251,7 @@ impl Index {
                 group.entries.iter().rposition(is_held).map_or(0, |last| last + 1)
             };
             let last = group.first + (count as u64).checked_sub(1)?;
-            let bytes = group.entries.iter().take(count).map(|slot| u64::from(slot.place.len));
-            Some((*id, last, bytes.sum()))
+            Some((*id, last))
         })
     }
 

@@ -170,7 +170,7 @@ impl LogCore {
         }
         let Some(through) = through else { return Vec::new() };
         let held = self.index.entries_through(through);
-        held.map(|(group, truncate_to, bytes)| Pressure { group, truncate_to, bytes }).collect()
+        held.map(|(group, truncate_to)| Pressure { group, truncate_to }).collect()
     }
 
     /// Figures.
