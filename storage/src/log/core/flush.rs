@@ -190,11 +190,13 @@ impl LogCore {
         }
     }
 
-    /// An operation of the write failed. The log takes nothing any more, unless only the room for a spare segment was missing.
+    /// An operation of the write failed. The log takes nothing any more, unless only a spare segment could not be made: no record
+    /// depends on it, and it is tried again, from nothing.
     pub fn failed(&mut self, write: &Write, error: &Error) {
         self.in_flight = false;
         match (&write.kind, error) {
             (WriteKind::Spare(_), Error::Full(message)) => self.no_room = Some(message.clone()),
+            (WriteKind::Spare(_), _) => self.no_room = Some(error.to_string()),
             _ => self.failed = Some(error.to_string()),
         }
     }

@@ -1,10 +1,10 @@
 //! When a segment may be given up.
 
-use crate::disk::{Crash, CrashDisk, Disk};
+use crate::disk::{Crash, CrashDisk, Disk, Fault, FaultOp};
 use crate::error::Error;
-use crate::log::Record;
 use crate::log::tests::node::Node;
 use crate::log::tests::{entry, hard, small, truncate};
+use crate::log::Record;
 use crate::machine::GroupId;
 
 /// What supersedes the oldest segment is staged while the write before it is under way. That write's end must not release
@@ -97,6 +97,33 @@ fn a_group_that_cannot_truncate_does_not_fill_the_log() {
         node.core.stage(&[truncate(2, last, 1)]).unwrap();
     }
     assert!(rewritten > 100, "{rewritten}");
+}
+
+/// Too many open files, say, are no reason to stop: what is in the log is all there, and the segment is made later.
+#[test]
+fn a_segment_that_cannot_be_made_does_not_stop_the_log() {
+    for op in [FaultOp::Create, FaultOp::Sync] {
+        let disk = CrashDisk::new();
+        let (mut node, _) = Node::open(&disk, &small()).unwrap();
+        for index in 1..=4 {
+            node.core.stage(&[entry(1, index, 1, vec![1; 2900])]).unwrap();
+            node.flush().unwrap();
+        }
+        // The next write begins a segment, and the one after it makes a spare one.
+        node.core.stage(&[entry(1, 5, 1, vec![1; 2900])]).unwrap();
+        while node.core.stats().spares == 2 {
+            let write = node.core.flush().unwrap();
+            node.files.perform_all(&write).unwrap();
+            node.core.completed(write);
+        }
+        disk.fail(Fault { op, after: 0, times: 1, kind: std::io::ErrorKind::Other });
+        node.flush().expect("it goes on");
+        disk.heal();
+        let kept = fill(&mut node, |n| entry(1, 6 + n, 1, vec![1; 1000]));
+        node.flush().unwrap();
+        let more = fill(&mut node, |n| entry(1, 6 + kept + n, 1, vec![1; 1000]));
+        assert!(kept > 1 && more > 1, "{kept} and {more} entries were taken");
+    }
 }
 
 /// A full log takes hard states for a while, and truncations after that, also once it has been opened again; its files stay
