@@ -94,10 +94,14 @@ impl LogCore {
         Ok((bytes, largest))
     }
 
+    /// Why there is no room: for now, or until something is released.
     fn full(&mut self) -> Error {
         if let Some(message) = self.no_room.take() {
             // The next flush tries to make a segment again.
             return Error::LogFull(format!("no segment can be made: {message}"));
+        }
+        if self.spares.len() < self.options.spare_segments && self.may_grow() {
+            return Error::LogBusy("a segment is being made".to_owned());
         }
         let LogStats { file_bytes, live_bytes, .. } = self.stats();
         Error::LogFull(format!("{live_bytes} bytes in {file_bytes} are needed"))

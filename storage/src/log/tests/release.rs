@@ -4,7 +4,7 @@ use crate::disk::{Crash, CrashDisk, Disk, Fault, FaultOp};
 use crate::error::Error;
 use crate::log::tests::node::Node;
 use crate::log::tests::{entry, hard, small, truncate};
-use crate::log::Record;
+use crate::log::{LogOptions, Record};
 use crate::machine::GroupId;
 
 /// What supersedes the oldest segment is staged while the write before it is under way. That write's end must not release
@@ -124,6 +124,28 @@ fn a_segment_that_cannot_be_made_does_not_stop_the_log() {
         let more = fill(&mut node, |n| entry(1, 6 + kept + n, 1, vec![1; 1000]));
         assert!(kept > 1 && more > 1, "{kept} and {more} entries were taken");
     }
+}
+
+/// What waits only for a segment that is being made is not refused for good.
+#[test]
+fn a_log_that_may_grow_is_busy_and_not_full() {
+    let options = LogOptions { spare_segments: 1, ..small() };
+    let (mut node, _) = Node::open(&CrashDisk::new(), &options).unwrap();
+    let big = |index| entry(1, index, 1, vec![1; 2500]);
+    let mut last = 0;
+    while node.core.stats().spares == 1 {
+        last += 1;
+        node.core.stage(&[big(last)]).unwrap();
+        if node.core.stats().spares == 1 {
+            node.flush().unwrap();
+        }
+    }
+    let mut more = last + 1..;
+    let refused = more.find_map(|index| node.core.stage(&[big(index)]).err().map(|it| (index, it)));
+    let Some((index, refused)) = refused else { unreachable!("it is bounded") };
+    assert!(matches!(&refused, Error::LogBusy(why) if why.contains("made")), "{refused:?}");
+    node.flush().unwrap();
+    node.core.stage(&[big(index)]).expect("it has been made");
 }
 
 /// A full log takes hard states for a while, and truncations after that, also once it has been opened again; its files stay
