@@ -2,7 +2,7 @@
 
 use stator_consensus::Event;
 use stator_storage::Error;
-use stator_storage::log::{DiskOp, Record};
+use stator_storage::log::{DiskOp, Record, read_stranded};
 use stator_storage::mutation::{Mutation, planted};
 
 use crate::faults::CrashKind;
@@ -84,7 +84,13 @@ impl World {
         if process.log.write.is_some() {
             return;
         }
-        let Some(write) = process.log.access.core().flush() else { return };
+        let access = &process.log.access;
+        let stranded = access.core().stranded();
+        if let Ok(entries) = read_stranded(&access.files, &stranded) {
+            access.core().rewrite(&stranded, &entries);
+            self.reached.add("entries rewritten ahead", entries.len() as u64);
+        }
+        let Some(write) = access.core().flush() else { return };
         process.log.write = Some((write, 0));
         self.next_log_step(node);
     }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use stator_server::config::ServeArgs;
 use stator_server::{Node, Sockets, telemetry};
@@ -60,10 +61,25 @@ pub(crate) struct ReadyLine {
     pub(crate) pid: u32,
 }
 
+/// Takes all the open files that this process may have: the soft limit is often low for the sake of programs that use `select`.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => {
+            tracing::debug!(from = ?limit.current, to = ?limit.maximum, "open files this process may have");
+        }
+        Err(error) => {
+            tracing::debug!(limit = ?limit.current, %error, "the limit of open files stays as it is");
+        }
+    }
+}
+
 /// Runs a node until it is asked to end.
 pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
     let config = serve.settings.load(variables()).map_err(Failure::usage)?;
     telemetry::install(config.log_format, &config.log_filter).map_err(Failure::usage)?;
+    raise_open_files();
     let mut stop = Stop::listen(serve.parent_pipe).map_err(Failure::refused)?;
 
     let sockets = Sockets::bind(&config).await.map_err(Failure::refused)?;

@@ -8,6 +8,10 @@
 //! under way at a time. What it carries besides the batches is filled in by [`LogCore::flush`]: the heads, and the small
 //! records that keep the oldest segments alive, written ahead.
 //!
+//! Entries that keep the oldest segment of a log that runs short, because their group cannot truncate (its replica stopped, or
+//! waits for a snapshot), are rewritten ahead too, lest one group stop all. The core does not have their content: before a
+//! flush its driver reads what [`LogCore::stranded`] names, and gives it to [`LogCore::rewrite`].
+//!
 //! # Invariants
 //! - A header is written only after everything in the segment before it is synced, and records only after their header is.
 //! - A segment is released once nothing in it is needed and what superseded it is *completed*; it is used again only after
@@ -16,14 +20,16 @@
 //! - Nothing is created while placing: segments are made ahead ([`LogOptions::spare_segments`]), so that a disk without
 //!   room refuses batches and never half a write.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use crate::error::{Error, Result};
-use crate::log::format::{Body, HEAD_BYTES, HEADER_BYTES, Header, encode, record_bytes, seed};
+use crate::log::format::{
+    Body, HEAD_BYTES, HEADER_BYTES, Header, encode, encode_again, record_bytes, seed,
+};
 use crate::log::index::{Index, Located, Place};
 use crate::log::read::Source;
-use crate::log::{LogOptions, LogStats, Mark, Position, Record};
+use crate::log::{LogEntry, LogOptions, LogStats, Mark, Position, Record};
 use crate::machine::GroupId;
 use crate::mutation::{Mutation, planted};
 
@@ -41,8 +47,6 @@ pub struct Pressure {
     pub group: GroupId,
     /// Truncate up to this index.
     pub truncate_to: u64,
-    /// The bytes of its entries up to there.
-    pub bytes: u64,
 }
 
 /// A segment in use.
@@ -89,9 +93,10 @@ pub struct LogCore {
     in_flight_bytes: u64,
     /// Buffers of writes that are done.
     buffers: Vec<Vec<u8>>,
-    /// Room promised to batches that are not staged yet.
-    reserved: u64,
     failed: Option<String>,
+    /// Where entries were that are being rewritten ahead, by the segment and the offset where they will be: they are read there
+    /// until the write is completed.
+    moved: BTreeMap<(u64, u32), Place>,
     /// Why no spare segment can be made; tried again once something was released.
     no_room: Option<String>,
     stats: LogStats,
@@ -125,8 +130,8 @@ impl LogCore {
             in_flight: false,
             in_flight_bytes: 0,
             buffers: Vec::new(),
-            reserved: 0,
             failed: None,
+            moved: BTreeMap::new(),
             no_room: None,
             stats: LogStats::default(),
         };
@@ -144,23 +149,6 @@ impl LogCore {
     /// `LogBusy`, `LogFull`, `LogMisuse` or `LogFailed`.
     pub fn stage(&mut self, batch: &[Record]) -> Result<()> {
         self.admit(batch)?;
-        self.place_batch(batch)
-    }
-
-    /// As [`LogCore::stage`], in room that [`LogCore::reserve`] gave, which is given back.
-    ///
-    /// # Errors
-    /// As [`LogCore::stage`]; `LogBusy` or `LogFull` only if the batch is larger than what was reserved.
-    pub fn stage_reserved(&mut self, reserved: u64, batch: &[Record]) -> Result<()> {
-        self.unreserve(reserved);
-        if Self::weight(batch) > reserved || self.failed.is_some() {
-            return self.stage(batch);
-        }
-        self.fits(batch)?;
-        self.place_batch(batch)
-    }
-
-    fn place_batch(&mut self, batch: &[Record]) -> Result<()> {
         let rank = |record: &&Record| match record {
             Record::HardState { .. } if planted(Mutation::HardStateFirst) => 0,
             Record::HardState { .. } => 2,
@@ -181,7 +169,24 @@ impl LogCore {
 
     /// Puts a record behind the last one. There is room for it: that was judged before.
     fn place(&mut self, record: &Record) {
-        let len = record_bytes(record);
+        let place = self.put(record_bytes(record), |out, seed| encode(out, seed, record));
+        let taken = self.index.apply(record.group(), &Body::of(record), place);
+        debug_assert_eq!(taken, Ok(()), "the batch was checked");
+    }
+
+    /// Puts an entry behind the last record that is in the log already. As above, there is room for it.
+    fn place_again(&mut self, group: GroupId, former: Place, entry: &LogEntry) {
+        let place = self.put(u64::from(former.len), |out, seed| {
+            encode_again(out, seed, group, entry);
+        });
+        let LogEntry { index, term, kind, ref data } = *entry;
+        let body = Body::Entry { index, term, kind, data, again: true };
+        let taken = self.index.apply(group, &body, place);
+        debug_assert_eq!(taken, Ok(()), "it is what is there");
+        self.moved.insert((place.segment, place.offset), former);
+    }
+
+    fn put(&mut self, len: u64, encode: impl FnOnce(&mut Vec<u8>, u32)) -> Place {
         self.make_way(len);
         let seed = self.seed;
         let active = self.active_mut();
@@ -189,10 +194,9 @@ impl LogCore {
             Place { segment: active.incarnation, offset: active.end as u32, len: len as u32 };
         active.end += len;
         let part = self.pending.last_mut().expect("way was made");
-        encode(&mut part.buffer, seed, record);
+        encode(&mut part.buffer, seed);
         self.pending_records += 1;
-        let taken = self.index.apply(record.group(), &Body::of(record), place);
-        debug_assert_eq!(taken, Ok(()), "the batch was checked");
+        place
     }
 
     /// Sees to it that the last pending part can take a record of this length.
@@ -295,7 +299,16 @@ impl LogCore {
             bytes += u64::from(located.place.len);
             self.is_synced(located.place) && (first || bytes <= max_bytes)
         };
-        Ok(self.index.entries(group, range).take_while(fits).collect())
+        let synced = |located: Located| match self.former(located.place) {
+            Some(place) => Located { place, ..located },
+            None => located,
+        };
+        Ok(self.index.entries(group, range).map(synced).take_while(fits).collect())
+    }
+
+    /// Where an entry was that is being rewritten ahead.
+    fn former(&self, place: Place) -> Option<Place> {
+        self.moved.get(&(place.segment, place.offset)).copied()
     }
 
     fn is_synced(&self, place: Place) -> bool {

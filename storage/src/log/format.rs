@@ -19,6 +19,9 @@
 //! The crc covers length and body and is seeded with incarnation and salt, so that what was written under another
 //! incarnation never matches, nor does what a user might plant inside of an entry.
 //!
+//! An *entry again* is an entry that was written before and is kept from being released: it stands in the place of that one, and
+//! leaves those behind it as they are.
+//!
 //! Every write begins with a *head*, which says what was known to be synced when it was issued (R13).
 
 use crate::log::{HardState, LogEntry, Mark, Position, Record};
@@ -56,6 +59,7 @@ const HARD_STATE: u8 = 3;
 const TRUNCATE: u8 = 4;
 const RESET: u8 = 5;
 const TOMBSTONE: u8 = 6;
+const ENTRY_AGAIN: u8 = 7;
 
 /// What a segment says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +104,14 @@ pub(crate) struct Head {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body<'a> {
     Head(Head),
-    Entry { index: u64, term: u64, kind: u8, data: &'a [u8] },
+    /// `again`: it was written before, and replaces that record and nothing else.
+    Entry {
+        index: u64,
+        term: u64,
+        kind: u8,
+        data: &'a [u8],
+        again: bool,
+    },
     HardState(HardState),
     Truncate(Mark),
     Reset(Mark),
@@ -116,6 +127,7 @@ impl<'a> Body<'a> {
                 term: entry.term,
                 kind: entry.kind,
                 data: &entry.data,
+                again: false,
             },
             Record::HardState { state, .. } => Self::HardState(*state),
             Record::Truncate { mark, .. } => Self::Truncate(*mark),
@@ -233,7 +245,7 @@ pub(crate) fn record_bytes(record: &Record) -> u64 {
 /// Writes a record behind what the buffer holds.
 pub(crate) fn encode(out: &mut Vec<u8>, seed: u32, record: &Record) {
     match record {
-        Record::Entry { group, entry } => encode_entry(out, seed, *group, entry),
+        Record::Entry { group, entry } => encode_entry(out, seed, ENTRY, *group, entry),
         Record::HardState { group, state } => {
             let words = [state.term, state.vote, state.commit];
             encode_words(out, seed, HARD_STATE, *group, &words);
@@ -254,8 +266,13 @@ pub(crate) fn encode_head(out: &mut Vec<u8>, seed: u32, head: &Head) {
     encode_words(out, seed, HEAD, GroupId(0), &words);
 }
 
-fn encode_entry(out: &mut Vec<u8>, seed: u32, group: GroupId, entry: &LogEntry) {
-    let start = begin(out, ENTRY_FIXED + entry.data.len(), ENTRY, group);
+/// Writes an entry that was written before behind what the buffer holds. It takes as many bytes as it did.
+pub(crate) fn encode_again(out: &mut Vec<u8>, seed: u32, group: GroupId, entry: &LogEntry) {
+    encode_entry(out, seed, ENTRY_AGAIN, group, entry);
+}
+
+fn encode_entry(out: &mut Vec<u8>, seed: u32, kind: u8, group: GroupId, entry: &LogEntry) {
+    let start = begin(out, ENTRY_FIXED + entry.data.len(), kind, group);
     out.extend_from_slice(&entry.index.to_le_bytes());
     out.extend_from_slice(&entry.term.to_le_bytes());
     out.push(entry.kind);
@@ -320,11 +337,12 @@ fn decode_fields(bytes: &[u8]) -> Option<Frame<'_>> {
             first_needed: reader.u64()?,
             len: reader.u64()?,
         }),
-        ENTRY => Body::Entry {
+        ENTRY | ENTRY_AGAIN => Body::Entry {
             index: reader.u64()?,
             term: reader.u64()?,
             kind: reader.u8()?,
             data: std::mem::take(&mut reader.0),
+            again: kind == ENTRY_AGAIN,
         },
         HARD_STATE => Body::HardState(HardState {
             term: reader.u64()?,

@@ -3,8 +3,10 @@
 //! The same [`Index::apply`] serves staging and replay, so that what is found after a restart is what was there before it.
 //! Staging checks a batch first ([`Index::check`]); replay sees only what passed that check once, but perhaps not from the
 //! beginning: segments are released oldest first, so a group's first record found may be an entry in the middle of its log,
-//! or a mark that was rewritten ahead. So apply takes the first entry of a group at any index, refuses gaps after that, and
-//! [`Index::settled`] says at the end whether every group's entries begin right behind its mark.
+//! or a mark that was rewritten ahead. Entries are rewritten ahead too, one by one and the oldest first, so that replay may find
+//! the newer ones before the older. So apply takes a group's entries in any order, those that do not touch the others *apart*, and
+//! [`Index::settled`] says at the end whether there are no gaps and every group's entries begin right behind its mark. Whatever
+//! drops entries drops those apart alike; so at every record what replay holds is what there was, less what was released by then.
 //!
 //! Needed are a group's entries above its mark, its last hard state, its mark, and its tombstone.
 
@@ -65,6 +67,10 @@ struct Group {
     /// The index of the first of `entries`: one past the mark, but for replay under way.
     first: u64,
     entries: VecDeque<Slot>,
+    /// During replay, entries that do not touch those; empty otherwise.
+    apart: BTreeMap<u64, Slot>,
+    /// The entries up to this index may have been rewritten ahead, and lie anywhere; those above lie in their order.
+    rewritten_to: u64,
     tombstone_at: Option<Place>,
 }
 
@@ -96,7 +102,13 @@ impl Index {
         let live = &mut self.live;
         match *body {
             Body::Head(_) => {}
-            Body::Entry { index, term, .. } => group.push(index, Slot { term, place }, live)?,
+            Body::Entry { index, term, again, .. } => {
+                if index <= group.mark.index || index == u64::MAX {
+                    return Err("an entry at or below its group's mark");
+                }
+                let slot = Slot { term, place };
+                if again { group.renew(index, slot, live)? } else { group.push(index, slot, live) }
+            }
             Body::HardState(state) => {
                 group.hard_state = state;
                 live.replace(&mut group.hard_state_at, place);
@@ -127,6 +139,9 @@ impl Index {
         for (id, group) in &self.groups {
             if !group.entries.is_empty() && group.first != group.mark.index.wrapping_add(1) {
                 return Err((*id, group.first));
+            }
+            if let Some((after_gap, _)) = group.apart.first_key_value() {
+                return Err((*id, *after_gap));
             }
         }
         Ok(())
@@ -195,16 +210,48 @@ impl Index {
         records
     }
 
-    /// For each group, the highest index that lies in this segment or an older one, and the bytes up to it.
+    /// Entries that lie in a segment, up to `max_bytes` but at least one. No older segment holds any.
+    pub(crate) fn entries_in(&self, segment: u64, max_bytes: u64) -> Vec<(GroupId, Located)> {
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        for (id, group) in &self.groups {
+            for (index, slot) in (group.first..).zip(&group.entries) {
+                let Slot { term, place } = *slot;
+                if place.segment != segment {
+                    if index > group.rewritten_to {
+                        break;
+                    }
+                    continue;
+                }
+                bytes += u64::from(place.len);
+                if bytes > max_bytes && !found.is_empty() {
+                    return found;
+                }
+                found.push((*id, Located { index, term, place }));
+            }
+        }
+        found
+    }
+
+    /// Whether an entry is at this place.
+    pub(crate) fn is_at(&self, id: GroupId, index: u64, place: Place) -> bool {
+        self.entries(id, index..index.saturating_add(1)).any(|located| located.place == place)
+    }
+
+    /// For each group, the highest index that lies in this segment or an older one.
     pub(crate) fn entries_through(
         &self,
         segment: u64,
-    ) -> impl Iterator<Item = (GroupId, u64, u64)> + '_ {
+    ) -> impl Iterator<Item = (GroupId, u64)> + '_ {
         self.groups.iter().filter_map(move |(id, group)| {
-            let count = group.entries.partition_point(|slot| slot.place.segment <= segment);
+            let is_held = |slot: &Slot| slot.place.segment <= segment;
+            let count = if group.rewritten_to < group.first {
+                group.entries.partition_point(is_held)
+            } else {
+                group.entries.iter().rposition(is_held).map_or(0, |last| last + 1)
+            };
             let last = group.first + (count as u64).checked_sub(1)?;
-            let bytes = group.entries.iter().take(count).map(|slot| u64::from(slot.place.len));
-            Some((*id, last, bytes.sum()))
+            Some((*id, last))
         })
     }
 
@@ -229,24 +276,68 @@ impl Group {
     }
 
     /// Puts an entry behind those of lower indexes, and drops the others.
-    fn push(&mut self, index: u64, slot: Slot, live: &mut Live) -> Result<(), &'static str> {
-        if index <= self.mark.index || index == u64::MAX {
-            return Err("an entry at or below its group's mark");
-        }
-        if self.entries.is_empty() || index < self.first {
-            self.drop_through(u64::MAX, live);
-            self.first = index;
-        }
-        let keep = usize::try_from(index - self.first).unwrap_or(usize::MAX);
-        if keep > self.entries.len() {
-            return Err("an entry behind a gap");
-        }
-        for dropped in self.entries.drain(keep..) {
+    fn push(&mut self, index: u64, slot: Slot, live: &mut Live) {
+        let keep = usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        for dropped in self.entries.drain(keep.min(self.entries.len())..) {
             live.remove_entry(dropped.place);
         }
-        self.entries.push_back(slot);
+        for dropped in self.apart.split_off(&index).into_values() {
+            live.remove_entry(dropped.place);
+        }
+        self.rewritten_to = self.rewritten_to.min(index - 1);
+        self.take(index, slot, live);
+    }
+
+    /// Puts an entry in the place of its former record, and among the others if that was not found.
+    fn renew(&mut self, index: u64, slot: Slot, live: &mut Live) -> Result<(), &'static str> {
+        let at = index.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
+        let former = match at.and_then(|at| self.entries.get_mut(at)) {
+            Some(former) => Some(former),
+            None => self.apart.get_mut(&index),
+        };
+        self.rewritten_to = self.rewritten_to.max(index);
+        let Some(former) = former else {
+            self.take(index, slot, live);
+            return Ok(());
+        };
+        if former.term != slot.term {
+            return Err("an entry written again with another term");
+        }
+        live.remove_entry(former.place);
         live.add_entry(slot.place);
+        *former = slot;
         Ok(())
+    }
+
+    /// Takes an entry that there is not.
+    fn take(&mut self, index: u64, slot: Slot, live: &mut Live) {
+        live.add_entry(slot.place);
+        if !self.entries.is_empty() && index == self.first + self.entries.len() as u64 {
+            self.entries.push_back(slot);
+        } else {
+            self.apart.insert(index, slot);
+        }
+        self.join();
+    }
+
+    /// Takes in those entries apart that touch the others.
+    fn join(&mut self) {
+        if self.apart.is_empty() {
+            return;
+        }
+        if self.entries.is_empty()
+            && let Some((index, slot)) = self.apart.pop_first()
+        {
+            self.first = index;
+            self.entries.push_back(slot);
+        }
+        while let Some(slot) = self.apart.remove(&(self.first + self.entries.len() as u64)) {
+            self.entries.push_back(slot);
+        }
+        while let Some(slot) = self.apart.remove(&(self.first - 1)) {
+            self.entries.push_front(slot);
+            self.first -= 1;
+        }
     }
 
     /// Drops the entries up to an index.
@@ -257,9 +348,13 @@ impl Group {
             live.remove_entry(slot.place);
             self.first += 1;
         }
+        while let Some(lowest) = self.apart.first_entry().filter(|it| *it.key() <= index) {
+            live.remove_entry(lowest.remove().place);
+        }
         if self.entries.is_empty() {
             // What a long tail took is given back.
             self.entries.shrink_to(64);
+            self.join();
         }
     }
 }

@@ -56,6 +56,16 @@ pub fn read_entries(
     Err(Error::LogBusy("the entries were replaced again and again while they were read".to_owned()))
 }
 
+/// Reads entries of several groups, which stay where they are meanwhile: nothing is being written.
+pub fn read_stranded(files: &Files, stranded: &[(GroupId, Source)]) -> Result<Vec<LogEntry>> {
+    let mut entries = Vec::with_capacity(stranded.len());
+    for of_group in stranded.chunk_by(|before, after| before.0 == after.0) {
+        let sources: Vec<Source> = of_group.iter().map(|(_, source)| *source).collect();
+        entries.extend(read_all(files, of_group[0].0, &sources)?);
+    }
+    Ok(entries)
+}
+
 fn read_all(files: &Files, group: GroupId, sources: &[Source]) -> Result<Vec<LogEntry>> {
     let mut entries = Vec::with_capacity(sources.len());
     let mut rest = sources;
@@ -88,7 +98,7 @@ fn span(sources: &[Source]) -> usize {
 }
 
 fn entry(record: &Bytes, group: GroupId, source: &Source) -> Result<LogEntry> {
-    if let Ok(Frame { group: of, body: Body::Entry { index, term, kind, data }, len }) =
+    if let Ok(Frame { group: of, body: Body::Entry { index, term, kind, data, .. }, len }) =
         decode(record, source.seed)
         && (of, index, len) == (group, source.index, source.place.len as usize)
     {

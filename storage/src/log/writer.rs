@@ -22,7 +22,7 @@ use std::thread::JoinHandle;
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::log::read::read_entries;
+use crate::log::read::{read_entries, read_stranded};
 use crate::log::{
     Files, LogCore, LogEntry, LogOptions, LogStats, Mark, Pressure, Record, Recovery, recover,
 };
@@ -41,12 +41,6 @@ pub struct Log {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Room in the log for a batch to come: see [`Log::reserve`]. Given back when dropped.
-pub struct Reservation {
-    shared: Arc<Shared>,
-    bytes: u64,
-}
-
 struct Shared {
     state: Mutex<State>,
     wake: Condvar,
@@ -58,8 +52,6 @@ struct State {
     core: LogCore,
     /// Completions of batches staged and not done, with the numbers of their writes.
     waiting: VecDeque<(u64, Done)>,
-    /// Reservations given out and not used.
-    reservations: usize,
     is_closing: bool,
     /// Whether the thread waits to be woken.
     is_idle: bool,
@@ -72,13 +64,7 @@ impl Log {
     /// `Corruption`, `Version`, `LogMisuse` for options that contradict each other, and what the disk answers.
     pub fn open(disk: Arc<dyn Disk>, options: &LogOptions) -> Result<(Self, Recovery)> {
         let (core, files, recovery) = recover(disk, options)?;
-        let state = State {
-            core,
-            waiting: VecDeque::new(),
-            reservations: 0,
-            is_closing: false,
-            is_idle: false,
-        };
+        let state = State { core, waiting: VecDeque::new(), is_closing: false, is_idle: false };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             wake: Condvar::new(),
@@ -104,43 +90,7 @@ impl Log {
         batch: &[Record],
         done: impl FnOnce(Result<()>) + Send + 'static,
     ) -> Result<()> {
-        self.shared.append(Box::new(done), false, |core| core.stage(batch))
-    }
-
-    /// Takes room for a batch of about `bytes` (see [`Log::weight`]) before its content is known: a host reserves before it
-    /// evaluates. An append with a reservation is not refused for want of room.
-    ///
-    /// # Errors
-    /// `LogBusy`, `LogFull` or `LogFailed`.
-    pub fn reserve(&self, bytes: u64) -> Result<Reservation> {
-        let mut state = self.shared.state();
-        self.shared.has_place(&state)?;
-        let reserved = state.core.reserve(bytes);
-        state.reservations += usize::from(reserved.is_ok());
-        self.shared.wake(&state);
-        drop(state);
-        reserved.map(|()| Reservation { shared: Arc::clone(&self.shared), bytes })
-    }
-
-    /// As [`Log::append`], in the room that was reserved.
-    ///
-    /// # Errors
-    /// `LogMisuse` or `LogFailed`; `LogBusy` or `LogFull` only if the batch is larger than what was reserved.
-    pub fn append_reserved(
-        &self,
-        mut room: Reservation,
-        batch: &[Record],
-        done: impl FnOnce(Result<()>) + Send + 'static,
-    ) -> Result<()> {
-        self.shared.append(Box::new(done), true, |core| {
-            core.stage_reserved(std::mem::take(&mut room.bytes), batch)
-        })
-    }
-
-    /// The bytes that a batch takes in the log.
-    #[must_use]
-    pub fn weight(batch: &[Record]) -> u64 {
-        LogCore::weight(batch)
+        self.shared.append(Box::new(done), batch)
     }
 
     /// Reads entries back from the disk: those of the range from its start on that are synced, up to `max_bytes` of records
@@ -218,14 +168,6 @@ impl Drop for Log {
     }
 }
 
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let mut state = self.shared.state();
-        state.reservations -= 1;
-        state.core.unreserve(self.bytes);
-    }
-}
-
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -237,21 +179,17 @@ impl Shared {
         }
     }
 
-    fn append(
-        &self,
-        done: Done,
-        is_reserved: bool,
-        stage: impl FnOnce(&mut LogCore) -> Result<()>,
-    ) -> Result<()> {
+    fn append(&self, done: Done, batch: &[Record]) -> Result<()> {
         let mut state = self.state();
         if state.is_closing {
             return Err(Error::LogFailed("the log is closed".to_owned()));
         }
-        if !is_reserved {
-            self.has_place(&state)?;
+        let waiting = state.waiting.len();
+        if waiting >= self.batches_max {
+            return Err(Error::LogBusy(format!("{waiting} batches wait")));
         }
         // A refusal wakes the thread too: it may have to make a segment.
-        let staged = stage(&mut state.core);
+        let staged = state.core.stage(batch);
         if staged.is_ok() {
             let number = state.core.staging();
             state.waiting.push_back((number, done));
@@ -260,20 +198,24 @@ impl Shared {
         staged
     }
 
-    /// Whether one more batch may wait.
-    fn has_place(&self, state: &State) -> Result<()> {
-        let waiting = state.waiting.len() + state.reservations;
-        if waiting < self.batches_max {
-            return Ok(());
-        }
-        Err(Error::LogBusy(format!("{waiting} batches wait")))
-    }
-
     fn run(&self) {
         let _guard = StopOnPanic(self);
         let mut state = self.state();
-        let mut is_marked = false;
+        let (mut is_marked, mut is_unreadable) = (false, false);
         loop {
+            let stranded = if is_unreadable { Vec::new() } else { state.core.stranded() };
+            if !stranded.is_empty() {
+                drop(state);
+                let read = read_stranded(&self.files, &stranded);
+                state = self.state();
+                match read {
+                    Ok(entries) => state.core.rewrite(&stranded, &entries),
+                    Err(error) => {
+                        is_unreadable = true;
+                        tracing::error!(%error, "entries that keep the log from shrinking cannot be read");
+                    }
+                }
+            }
             let closing = state.is_closing && !is_marked;
             let write = state.core.flush().or_else(|| {
                 is_marked |= closing;
@@ -351,11 +293,5 @@ impl Drop for StopOnPanic<'_> {
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log").field("stats", &self.stats()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Reservation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reservation").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }

@@ -3,17 +3,21 @@
 use std::mem;
 
 use crate::error::Error;
-use crate::log::Position;
 use crate::log::core::room::SMALL_RECORD_BYTES;
 use crate::log::core::write::WriteKind;
 use crate::log::core::{DiskOp, LogCore, SegmentFile, Spare, Write};
 use crate::log::format::{Head, PAGE_BYTES, record_bytes, seed};
+use crate::log::read::Source;
+use crate::log::{LogEntry, Position};
+use crate::machine::GroupId;
 
 /// How far ahead of the records a new segment is filled with zeros: writing into space that is merely reserved costs the
 /// file system half as much again for each sync, so that is done a piece at a time.
 const ZERO_AHEAD_BYTES: u64 = 1 << 20;
 /// The most that is rewritten ahead in one write.
 const REWRITE_BYTES: u64 = 256 << 10;
+/// The same for entries, which have to be read first: while they are being moved nobody else gets the room.
+const REWRITE_ENTRIES_BYTES: u64 = 4 << 20;
 
 impl LogCore {
     /// The next write: a spare segment if one is wanted, else everything staged since the last call. `None` if there is
@@ -104,7 +108,7 @@ impl LogCore {
                 return;
             }
             let Some(small) = self.index.live.small_only(segment) else {
-                // Entries are needed here.
+                // Entries are needed here: see `stranded`.
                 return;
             };
             if small > 0 && !self.wants_rewriting() {
@@ -123,6 +127,43 @@ impl LogCore {
         }
     }
 
+    /// Entries that keep the oldest segment from being released, while the log runs short and a good part of it is not needed: as
+    /// many as are to be rewritten ahead at once. Empty while a write is under way.
+    #[must_use]
+    pub fn stranded(&self) -> Vec<(GroupId, Source)> {
+        let oldest = self.chain.front().map_or(0, |segment| segment.incarnation);
+        let is_unsynced = self.pending.first().is_some_and(|part| part.segment == oldest);
+        if self.in_flight || self.failed.is_some() || is_unsynced {
+            return Vec::new();
+        }
+        // Room that only truncations may take is left to them: half a segment is begun with, and this ends with a quarter.
+        let (bytes, small) = (self.stranded_bytes(), self.index.live.small_bytes());
+        let room = self.room(self.options.record_bytes_max());
+        if bytes == 0 || bytes + small + self.options.capacity() / 4 > room {
+            return Vec::new();
+        }
+        let max = REWRITE_ENTRIES_BYTES.min(self.options.pending_bytes / 2);
+        let found = self.index.entries_in(oldest, max).into_iter();
+        found.filter_map(|(group, at)| Some((group, self.source(at)?))).collect()
+    }
+
+    /// Takes the entries that were [`LogCore::stranded`], as read, to be written again. Those that were dropped meanwhile are left out.
+    pub fn rewrite(&mut self, stranded: &[(GroupId, Source)], entries: &[LogEntry]) {
+        if self.in_flight {
+            return;
+        }
+        for ((group, source), entry) in stranded.iter().zip(entries) {
+            let len = u64::from(source.place.len);
+            if len + self.index.live.small_bytes() > self.room(self.options.record_bytes_max()) {
+                return;
+            }
+            if self.index.is_at(*group, source.index, source.place) {
+                self.place_again(*group, source.place, entry);
+                self.stats.rewritten += 1;
+            }
+        }
+    }
+
     /// The write is done.
     pub fn completed(&mut self, write: Write) {
         self.in_flight = false;
@@ -133,6 +174,7 @@ impl LogCore {
             }
             WriteKind::Batches { number, end, records } => {
                 self.in_flight_bytes = 0;
+                self.moved.clear();
                 self.stats.synced = end;
                 self.stats.writes += 1;
                 self.stats.records += records;
@@ -148,11 +190,13 @@ impl LogCore {
         }
     }
 
-    /// An operation of the write failed. The log takes nothing any more, unless only the room for a spare segment was missing.
+    /// An operation of the write failed. The log takes nothing any more, unless only a spare segment could not be made: no record
+    /// depends on it, and it is tried again, from nothing.
     pub fn failed(&mut self, write: &Write, error: &Error) {
         self.in_flight = false;
         match (&write.kind, error) {
             (WriteKind::Spare(_), Error::Full(message)) => self.no_room = Some(message.clone()),
+            (WriteKind::Spare(_), _) => self.no_room = Some(error.to_string()),
             _ => self.failed = Some(error.to_string()),
         }
     }

@@ -58,21 +58,6 @@ impl LogCore {
         batch.iter().map(record_bytes).sum()
     }
 
-    /// Promises room for a batch that is not known yet, until [`LogCore::stage_reserved`] or [`LogCore::unreserve`].
-    ///
-    /// # Errors
-    /// `LogBusy`, `LogFull` or `LogFailed`.
-    pub fn reserve(&mut self, bytes: u64) -> Result<()> {
-        self.admit_bytes(bytes, self.options.record_bytes_max(), self.options.capacity() / 2)?;
-        self.reserved += bytes;
-        Ok(())
-    }
-
-    /// Gives reserved room back.
-    pub fn unreserve(&mut self, bytes: u64) {
-        self.reserved = self.reserved.saturating_sub(bytes);
-    }
-
     /// Whether a batch may be staged now.
     pub(super) fn admit(&mut self, batch: &[Record]) -> Result<()> {
         let (bytes, largest) = self.measure(batch)?;
@@ -81,29 +66,21 @@ impl LogCore {
             Record::HardState { .. } => self.options.capacity() / 4,
             Record::Truncate { .. } | Record::Tombstone { .. } => 0,
         });
-        self.admit_bytes(bytes, largest, keep.max().unwrap_or_default())
-    }
-
-    fn admit_bytes(&mut self, bytes: u64, largest: u64, keep: u64) -> Result<()> {
+        let keep = keep.max().unwrap_or_default();
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
-        let waiting = self.waiting_bytes() + self.reserved;
+        let waiting = self.waiting_bytes();
         if waiting + bytes > self.options.pending_bytes {
             return Err(Error::LogBusy(format!("{waiting} bytes wait to be written")));
         }
-        let largest = if self.reserved > 0 { self.options.record_bytes_max() } else { largest };
-        let kept = self.index.live.small_bytes() + keep;
-        if self.reserved + bytes + kept > self.room(largest) {
+        // What is being moved out of the way has its place before new entries do.
+        let moving = if keep > 0 { self.stranded_bytes() } else { 0 };
+        let kept = self.index.live.small_bytes() + keep + moving;
+        if bytes + kept > self.room(largest) {
             return Err(self.full());
         }
         Ok(())
-    }
-
-    /// Whether a batch fits, whoever the room is kept for.
-    pub(super) fn fits(&mut self, batch: &[Record]) -> Result<()> {
-        let (bytes, largest) = self.measure(batch)?;
-        if bytes > self.room(largest) { Err(self.full()) } else { Ok(()) }
     }
 
     /// The bytes of a batch and of its largest record, if the log may ever take it.
@@ -117,10 +94,14 @@ impl LogCore {
         Ok((bytes, largest))
     }
 
+    /// Why there is no room: for now, or until something is released.
     fn full(&mut self) -> Error {
         if let Some(message) = self.no_room.take() {
             // The next flush tries to make a segment again.
             return Error::LogFull(format!("no segment can be made: {message}"));
+        }
+        if self.spares.len() < self.options.spare_segments && self.may_grow() {
+            return Error::LogBusy("a segment is being made".to_owned());
         }
         let LogStats { file_bytes, live_bytes, .. } = self.stats();
         Error::LogFull(format!("{live_bytes} bytes in {file_bytes} are needed"))
@@ -164,6 +145,20 @@ impl LogCore {
             || self.is_short() && live.small_bytes() + live.entry_bytes() <= sealed / 4 * 3
     }
 
+    /// The bytes of entries to be rewritten ahead for the oldest segment to be released: while segments run short, and a good
+    /// part of the log is not needed.
+    pub(super) fn stranded_bytes(&self) -> u64 {
+        let live = &self.index.live;
+        let sealed = (self.chain.len() as u64 - 1) * self.options.capacity();
+        let is_worth_it = live.small_bytes() + live.entry_bytes() <= sealed / 4 * 3;
+        match self.chain.front() {
+            Some(oldest) if sealed > 0 && self.is_short() && is_worth_it => {
+                live.entry_bytes_in(oldest.incarnation)
+            }
+            _ => 0,
+        }
+    }
+
     /// The groups to truncate, and how far, for the log to get back to half of its budget; empty while it is there. The
     /// byte budget wins over a follower that needs the entries: it gets a snapshot.
     #[must_use]
@@ -179,7 +174,7 @@ impl LogCore {
         }
         let Some(through) = through else { return Vec::new() };
         let held = self.index.entries_through(through);
-        held.map(|(group, truncate_to, bytes)| Pressure { group, truncate_to, bytes }).collect()
+        held.map(|(group, truncate_to)| Pressure { group, truncate_to }).collect()
     }
 
     /// Figures.

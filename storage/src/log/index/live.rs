@@ -45,6 +45,11 @@ impl Live {
         })
     }
 
+    /// The bytes of entries needed in a segment.
+    pub(crate) fn entry_bytes_in(&self, segment: u64) -> u64 {
+        self.segments.get(&segment).map_or(0, |account| account.entries)
+    }
+
     /// The bytes of small records needed in a segment that holds no entries that are.
     pub(crate) fn small_only(&self, segment: u64) -> Option<u64> {
         let account = self.segments.get(&segment).copied().unwrap_or_default();

@@ -120,9 +120,8 @@ impl Script {
             }
             "pressure" => {
                 let pressure = self.node().core.pressure();
-                let text = pressure.iter().map(|it| {
-                    format!("g{} through {}: {} B", it.group.0, it.truncate_to, it.bytes)
-                });
+                let text =
+                    pressure.iter().map(|it| format!("g{} through {}", it.group.0, it.truncate_to));
                 Ok(text.collect())
             }
             "stats" => {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use crate::disk::{Crash, CrashDisk, Disk};
 use crate::error::Result;
-use crate::log::{Files, LogCore, LogEntry, LogOptions, Recovery, read_entries, recover};
+use crate::log::{
+    Files, LogCore, LogEntry, LogOptions, Recovery, Write, read_entries, read_stranded, recover,
+};
 use crate::machine::GroupId;
 
 pub(crate) struct Node {
@@ -30,9 +32,17 @@ impl Node {
         Ok((Self { disk: disk.clone(), core, files }, recovery))
     }
 
+    /// The next write, with what is to be rewritten ahead.
+    pub(crate) fn next_write(&mut self) -> Result<Option<Write>> {
+        let stranded = self.core.stranded();
+        let entries = read_stranded(&self.files, &stranded)?;
+        self.core.rewrite(&stranded, &entries);
+        Ok(self.core.flush())
+    }
+
     /// Writes all there is to be written.
     pub(crate) fn flush(&mut self) -> Result<()> {
-        while let Some(write) = self.core.flush() {
+        while let Some(write) = self.next_write()? {
             if let Err(error) = self.files.perform_all(&write) {
                 self.core.failed(&write, &error);
                 if self.core.failure().is_some() {
@@ -47,7 +57,7 @@ impl Node {
 
     /// Does the first operations of the next write of batches, and leaves it at that.
     pub(crate) fn flush_part(&mut self, ops: usize) -> Result<usize> {
-        while let Some(write) = self.core.flush() {
+        while let Some(write) = self.next_write()? {
             if write.number().is_some() {
                 let done = ops.min(write.ops.len());
                 write.ops[..done].iter().try_for_each(|op| self.files.perform(op))?;

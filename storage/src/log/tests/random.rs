@@ -251,7 +251,7 @@ impl Run {
     /// Does the next write, once more has been staged behind it.
     fn flush_while(&mut self, then: &[Step]) {
         let staged = self.staged.len();
-        let Some(write) = self.node.core.flush() else { return };
+        let Some(write) = self.node.next_write().unwrap() else { return };
         self.is_writing = true;
         then.iter().for_each(|step| self.step(step));
         self.is_writing = false;

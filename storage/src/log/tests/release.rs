@@ -1,10 +1,10 @@
 //! When a segment may be given up.
 
-use crate::disk::{Crash, CrashDisk, Disk};
+use crate::disk::{Crash, CrashDisk, Disk, Fault, FaultOp};
 use crate::error::Error;
-use crate::log::Record;
 use crate::log::tests::node::Node;
 use crate::log::tests::{entry, hard, small, truncate};
+use crate::log::{LogOptions, Record};
 use crate::machine::GroupId;
 
 /// What supersedes the oldest segment is staged while the write before it is under way. That write's end must not release
@@ -47,6 +47,105 @@ fn fill(node: &mut Node, mut batch: impl FnMut(u64) -> Record) -> u64 {
         }
     }
     0
+}
+
+/// A group that never truncates, as one whose replica has stopped, keeps what it has in a log that others fill again and again; a
+/// power cut at any moment leaves all of it.
+#[test]
+fn a_group_that_cannot_truncate_does_not_fill_the_log() {
+    let disk = CrashDisk::new();
+    let (mut node, _) = Node::open(&disk, &small()).unwrap();
+    // Its entries lie among those of others, so that they are rewritten in several turns, and behind newer ones in the end.
+    let (mut last, mut rewritten) = (0, 0);
+    for index in 1..=12 {
+        node.core.stage(&[entry(1, index, 1, vec![index as u8; 400])]).unwrap();
+        last += 1;
+        node.core.stage(&[entry(2, last, 1, vec![0; 2500])]).unwrap();
+        node.flush().unwrap();
+        node.core.stage(&[truncate(2, last, 1)]).unwrap();
+    }
+    for round in 0..400_u64 {
+        last += 1;
+        node.core.stage(&[entry(2, last, 1, vec![0; 2500])]).expect("there is room");
+        if round % 7 == 0 {
+            rewritten += node.core.stats().rewritten;
+            node.flush_part(round as usize % 5).unwrap();
+            let crash = if round % 2 == 0 { Crash::Prefix(round) } else { Crash::Pages(round) };
+            (node, _) = Node::open(&node.crash(crash), &small()).unwrap();
+            last = node.core.last_index(GroupId(2)).unwrap();
+        }
+        let write = node.next_write().unwrap();
+        let held = node.core.mark(GroupId(1)).unwrap_or_default().index + 1
+            ..node.core.last_index(GroupId(1)).unwrap() + 1;
+        // Also while they are being rewritten.
+        let entries = node.entries(1, held.clone()).unwrap();
+        assert!(entries.iter().map(|it| it.index).eq(held.clone()), "{held:?}");
+        assert!(entries.iter().all(|it| *it.data == [it.index as u8; 400]));
+        let is_cut = round > 300 && held.start == 3;
+        assert!(is_cut || held.start == 1 && held.end >= 13, "{round}: {held:?}");
+        if let Some(write) = write {
+            node.files.perform_all(&write).unwrap();
+            node.core.completed(write);
+        }
+        if round == 200 {
+            node.core.stage(&[entry(1, 13, 2, vec![13; 400])]).unwrap();
+        }
+        if round == 300 {
+            node.core.stage(&[entry(1, 9, 3, vec![9; 400]), truncate(1, 2, 1)]).unwrap();
+        }
+        node.flush().unwrap();
+        node.core.stage(&[truncate(2, last, 1)]).unwrap();
+    }
+    assert!(rewritten > 100, "{rewritten}");
+}
+
+/// Too many open files, say, are no reason to stop: what is in the log is all there, and the segment is made later.
+#[test]
+fn a_segment_that_cannot_be_made_does_not_stop_the_log() {
+    for op in [FaultOp::Create, FaultOp::Sync] {
+        let disk = CrashDisk::new();
+        let (mut node, _) = Node::open(&disk, &small()).unwrap();
+        for index in 1..=4 {
+            node.core.stage(&[entry(1, index, 1, vec![1; 2900])]).unwrap();
+            node.flush().unwrap();
+        }
+        // The next write begins a segment, and the one after it makes a spare one.
+        node.core.stage(&[entry(1, 5, 1, vec![1; 2900])]).unwrap();
+        while node.core.stats().spares == 2 {
+            let write = node.core.flush().unwrap();
+            node.files.perform_all(&write).unwrap();
+            node.core.completed(write);
+        }
+        disk.fail(Fault { op, after: 0, times: 1, kind: std::io::ErrorKind::Other });
+        node.flush().expect("it goes on");
+        disk.heal();
+        let kept = fill(&mut node, |n| entry(1, 6 + n, 1, vec![1; 1000]));
+        node.flush().unwrap();
+        let more = fill(&mut node, |n| entry(1, 6 + kept + n, 1, vec![1; 1000]));
+        assert!(kept > 1 && more > 1, "{kept} and {more} entries were taken");
+    }
+}
+
+/// What waits only for a segment that is being made is not refused for good.
+#[test]
+fn a_log_that_may_grow_is_busy_and_not_full() {
+    let options = LogOptions { spare_segments: 1, ..small() };
+    let (mut node, _) = Node::open(&CrashDisk::new(), &options).unwrap();
+    let big = |index| entry(1, index, 1, vec![1; 2500]);
+    let mut last = 0;
+    while node.core.stats().spares == 1 {
+        last += 1;
+        node.core.stage(&[big(last)]).unwrap();
+        if node.core.stats().spares == 1 {
+            node.flush().unwrap();
+        }
+    }
+    let mut more = last + 1..;
+    let refused = more.find_map(|index| node.core.stage(&[big(index)]).err().map(|it| (index, it)));
+    let Some((index, refused)) = refused else { unreachable!("it is bounded") };
+    assert!(matches!(&refused, Error::LogBusy(why) if why.contains("made")), "{refused:?}");
+    node.flush().unwrap();
+    node.core.stage(&[big(index)]).expect("it has been made");
 }
 
 /// A full log takes hard states for a while, and truncations after that, also once it has been opened again; its files stay
