@@ -37,6 +37,8 @@ pub struct Config {
     pub apply_bytes_max: u64,
     /// Bytes of entries handed to the applier and not yet applied, per group.
     pub apply_backlog_bytes_max: usize,
+    /// Bytes of entries of leaders elsewhere, committed and not yet applied, over all groups of a host: beyond it none are taken.
+    pub host_apply_backlog_bytes_max: usize,
     /// Bytes of entries that a group keeps in memory besides the log, for followers a little behind.
     pub cache_bytes_max: usize,
     /// The same over all groups of a host: beyond it a group keeps only what it needs.
@@ -68,6 +70,7 @@ impl Default for Config {
             messages_in_flight_max: 64,
             apply_bytes_max: 4 << 20,
             apply_backlog_bytes_max: 32 << 20,
+            host_apply_backlog_bytes_max: 64 << 20,
             cache_bytes_max: 4 << 20,
             host_cache_bytes_max: 256 << 20,
             truncate_entries: 256,

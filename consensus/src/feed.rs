@@ -19,6 +19,8 @@ pub(crate) struct Feed {
     /// The last index and the bytes of each job.
     jobs: VecDeque<(u64, usize)>,
     bytes: usize,
+    /// Bytes of entries known committed and not yet handed out, but for those that only a restart has left.
+    unhanded: usize,
     /// The snapshot that the log was reset to is lost: nothing can be applied before another one comes.
     lacking: bool,
 }
@@ -33,6 +35,7 @@ impl Feed {
             durable: applied,
             jobs: VecDeque::new(),
             bytes: 0,
+            unhanded: 0,
             lacking: false,
         }
     }
@@ -77,8 +80,17 @@ impl Feed {
         self.bytes
     }
 
-    pub(crate) fn commit(&mut self, index: u64) {
-        self.committed = self.committed.max(index);
+    /// Bytes in memory that go away by being applied: committed, handed or not. None count while nothing can be applied.
+    pub(crate) const fn backlog(&self) -> usize {
+        if self.lacking { 0 } else { self.bytes + self.unhanded }
+    }
+
+    /// Entries up to `index` are committed; those that are news have so many bytes in memory.
+    pub(crate) fn commit(&mut self, index: u64, bytes: usize) {
+        if index > self.committed {
+            self.committed = index;
+            self.unhanded += bytes;
+        }
     }
 
     /// Whether everything is handed out, and what is not yet applied is within the bound.
@@ -95,6 +107,7 @@ impl Feed {
     pub(crate) fn hand(&mut self, last: u64, bytes: usize) {
         self.handed = last;
         self.bytes += bytes;
+        self.unhanded = if last < self.committed { self.unhanded.saturating_sub(bytes) } else { 0 };
         self.jobs.push_back((last, bytes));
     }
 
@@ -124,6 +137,7 @@ impl Feed {
         self.handed = index;
         self.jobs.clear();
         self.bytes = 0;
+        self.unhanded = 0;
         self.lacking = false;
     }
 }

@@ -24,6 +24,12 @@ pub trait WireOperation:
     /// The operation's name between nodes.
     const OPERATION: Operation;
 
+    /// How many bytes a request has on the wire.
+    #[must_use]
+    fn request_bytes(request: &Self::RequestMessage) -> usize {
+        request.encoded_len()
+    }
+
     /// How many bytes an answer has on the wire.
     #[must_use]
     fn answer_bytes(answer: &Self::ResponseMessage) -> usize {

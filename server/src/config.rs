@@ -139,11 +139,15 @@ impl NodeConfig {
         self.advertise.clone().unwrap_or_else(|| listening.to_string())
     }
 
-    /// The times and bounds of the groups, with leases as [`NodeConfig::reads`] says.
+    /// The times and bounds of the groups, with leases as [`NodeConfig::reads`] says, within [`NodeConfig::memory_plan`].
     #[must_use]
     pub fn consensus(&self) -> stator_consensus::Config {
         let leases = self.timing.leases && self.reads == ReadMode::Lease;
-        stator_consensus::Config { leases, entry_bytes_max: self.entry_bytes_max(), ..self.timing }
+        stator_consensus::Config {
+            leases,
+            entry_bytes_max: self.entry_bytes_max(),
+            ..self.memory_plan().consensus(self.timing)
+        }
     }
 
     /// The bytes of requests that one entry may carry. The log takes records of up to a quarter of a segment, less what a segment

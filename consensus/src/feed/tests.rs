@@ -5,11 +5,30 @@ fn a_job_frees_its_bytes_once_its_last_entry_is_applied() {
     let mut feed = Feed::new(10, 12);
     assert!(feed.wants(100) && !feed.is_near(100));
     feed.hand(12, 150);
-    feed.commit(13);
+    feed.commit(13, 20);
     assert!(!feed.wants(100), "the bound is passed");
     assert!(feed.apply(11) && feed.bytes() == 150);
     assert!(feed.apply(12) && feed.bytes() == 0);
     assert!(feed.wants(100));
+}
+
+#[test]
+fn what_is_committed_counts_until_it_is_applied() {
+    let mut feed = Feed::new(10, 10);
+    feed.commit(12, 30);
+    feed.commit(12, 30);
+    assert_eq!(feed.backlog(), 30, "it is news once");
+    feed.hand(11, 10);
+    assert_eq!(feed.backlog(), 30);
+    assert!(feed.apply(11) && feed.backlog() == 20);
+    // More than was counted: a restart had left it.
+    feed.hand(12, 50);
+    assert!(feed.apply(12) && feed.backlog() == 0);
+    feed.commit(13, 5);
+    feed.lack();
+    assert_eq!(feed.backlog(), 0, "nothing of it is going to be applied");
+    feed.reset(20);
+    assert_eq!(feed.backlog(), 0);
 }
 
 #[test]

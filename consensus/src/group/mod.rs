@@ -73,6 +73,8 @@ pub(crate) struct Footprint {
     pub(crate) in_flight: usize,
     /// Entries kept besides the log.
     pub(crate) cache: usize,
+    /// Entries of leaders elsewhere, committed and not yet applied.
+    pub(crate) backlog: usize,
 }
 
 /// One replica.
@@ -196,6 +198,8 @@ impl<E: Evaluator, T> Group<E, T> {
         Footprint {
             in_flight: self.pending.bytes() + self.waiting.bytes(),
             cache: self.node.store().cache_bytes(),
+            // A leader's own are in flight.
+            backlog: if self.leading.is_some() { 0 } else { self.feed.backlog() },
         }
     }
 
@@ -241,12 +245,11 @@ impl<E: Evaluator, T> Group<E, T> {
         }
         match message.get_msg_type() {
             // A follower that applies too slowly takes no more entries until it has caught up: what it has not applied is held
-            // in memory, and a campaign loads all of it (R11, R12). Nor does one whose node has no room for them. Heartbeats go
-            // on, so that the leader does not take it for dead; it sends them again.
+            // in memory, and a campaign loads all of it (R11, R12). Nor does one whose node has no room for them, on disk or in
+            // memory. Heartbeats go on, so that the leader does not take it for dead; it sends them again. Only what is committed
+            // counts, for that goes away by being applied; what is not might wait for the very entries that are refused.
             MessageType::MsgAppend
-                if !message.entries.is_empty()
-                    && (!takes_entries
-                        || self.feed.bytes() > cx.config.apply_backlog_bytes_max) =>
+                if !message.entries.is_empty() && (!takes_entries || self.is_flooded(cx)) =>
             {
                 cx.effects.throttled_messages += 1;
                 return Ok(());
@@ -266,6 +269,13 @@ impl<E: Evaluator, T> Group<E, T> {
             Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => Ok(()),
             Err(error) => Err(format!("Raft refused a message: {error}")),
         }
+    }
+
+    /// Whether too much is left to apply, here or in all groups of the host.
+    fn is_flooded(&self, cx: &Context<'_, E, T>) -> bool {
+        let of_all = cx.others.backlog.saturating_add(self.footprint().backlog);
+        self.feed.bytes() > cx.config.apply_backlog_bytes_max
+            || of_all > cx.config.host_apply_backlog_bytes_max
     }
 
     /// A planted bug: a leader's entries, as if they stood behind what this replica has.

@@ -61,7 +61,9 @@ impl<E: Evaluator, T> Group<E, T> {
             self.confirm(&state.request_ctx, state.index);
         }
         if let Some(last) = ready.committed_entries().last() {
-            self.feed.commit(last.index);
+            let known = self.feed.committed();
+            let news = ready.committed_entries().iter().filter(|entry| entry.index > known);
+            self.feed.commit(last.index, news.map(|entry| entry.data.len()).sum());
         }
         let at_once = ready.take_messages();
         let mut leaves = Leaves { messages: ready.take_persisted_messages(), install: None };

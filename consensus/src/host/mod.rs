@@ -405,11 +405,19 @@ impl<E: Evaluator, T> Host<E, T> {
 
 impl Footprint {
     fn with(self, other: Self) -> Self {
-        Self { in_flight: self.in_flight + other.in_flight, cache: self.cache + other.cache }
+        Self {
+            in_flight: self.in_flight + other.in_flight,
+            cache: self.cache + other.cache,
+            backlog: self.backlog + other.backlog,
+        }
     }
 
     fn without(self, other: Self) -> Self {
-        Self { in_flight: self.in_flight - other.in_flight, cache: self.cache - other.cache }
+        Self {
+            in_flight: self.in_flight - other.in_flight,
+            cache: self.cache - other.cache,
+            backlog: self.backlog - other.backlog,
+        }
     }
 }
 

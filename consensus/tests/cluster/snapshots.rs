@@ -1,8 +1,9 @@
 //! Truncated logs, and followers that are too far behind for them.
 
-use stator_consensus::{Class, Config, Event, PeerMessage};
+use stator_consensus::{Class, Config, Event, GroupId, PeerMessage};
 
 use crate::history::End;
+use crate::node::Job;
 use crate::stories::{GROUP, await_end, finish, put_done};
 use crate::toy::{Engine, open};
 use crate::world::{MS, SECOND, Weather, World};
@@ -248,6 +249,35 @@ fn an_applier_that_is_behind_holds_entries_back() {
     let held: usize = world.nodes[&3].jobs.len();
     assert!(held <= 20, "{held} jobs wait for the applier");
     assert_eq!(open(&world.nodes[&3].engines[&GROUP]).data.registers.get(&1), Some(&1));
+    world.node(3).applier_busy = false;
+    world.tell(3, Event::Ping(stator_consensus::NodeId(1)));
+    finish(&mut world);
+}
+
+#[test]
+fn an_applier_that_is_behind_holds_back_all_groups_of_a_host() {
+    let config = Config { host_apply_backlog_bytes_max: 10_000, ..small() };
+    let mut world = World::new(3, 8, config);
+    let groups = (1..=8).map(GroupId).collect::<Vec<_>>();
+    for group in &groups {
+        world.create(*group, &[1, 2, 3]);
+    }
+    world.run(SECOND);
+    world.node(3).applier_busy = true;
+    for value in 1..=20 {
+        for group in &groups {
+            let request = crate::toy::Request::Big { key: 1, value, len: 1000 };
+            let token = world.submit(1, *group, request);
+            await_end(&mut world, token, &End::Done);
+        }
+    }
+    assert!(world.counts.throttled_messages > 0);
+    let bytes = |job: &Job| match job {
+        Job::Apply(job) => job.entries.iter().map(|entry| entry.data.len()).sum(),
+        Job::Install(_) => 0,
+    };
+    let held: usize = world.nodes[&3].jobs.iter().map(bytes).sum();
+    assert!((10_000..20_000).contains(&held), "{held} bytes wait for the applier");
     world.node(3).applier_busy = false;
     world.tell(3, Event::Ping(stator_consensus::NodeId(1)));
     finish(&mut world);

@@ -1,5 +1,7 @@
 //! How a node's memory is shared out.
 
+use stator_consensus::Config;
+
 /// What a node's memory goes to, in bytes. The parts sum up to less than the whole: the rest is for what nobody counts
 /// (indexes and filters that an engine keeps outside its cache, connections, code).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +12,8 @@ pub struct MemoryPlan {
     pub engine_buffers: u64,
     /// For what waits to be written to the log.
     pub log_buffers: u64,
-    /// For what waits in mailboxes, in queues to peers and to be applied, of all groups together.
+    /// For entries, of all groups together: on their way, to be applied, kept for followers a little behind, and in queues to
+    /// peers. [`MemoryPlan::consensus`] and [`MemoryPlan::peer_queues`] split it.
     pub queues: u64,
     /// For requests being worked on, and their answers.
     pub in_flight_requests: u64,
@@ -34,6 +37,27 @@ impl MemoryPlan {
             queues: 2 * sixteenth,
             in_flight_requests: 2 * sixteenth,
         }
+    }
+
+    /// The bounds of the groups, none above those of `most`. Entries on their way and those to be applied have three eighths of the
+    /// queues' part each; what is kept besides may fill what these two leave.
+    #[must_use]
+    pub fn consensus(&self, most: Config) -> Config {
+        let bytes = |eighths: u64| usize::try_from(self.queues / 8 * eighths).unwrap_or(usize::MAX);
+        Config {
+            in_flight_bytes_max: most.in_flight_bytes_max.min(bytes(3)),
+            host_in_flight_bytes_max: most.host_in_flight_bytes_max.min(bytes(3)),
+            apply_backlog_bytes_max: most.apply_backlog_bytes_max.min(bytes(3)),
+            host_apply_backlog_bytes_max: most.host_apply_backlog_bytes_max.min(bytes(3)),
+            host_cache_bytes_max: most.host_cache_bytes_max.min(bytes(6)),
+            ..most
+        }
+    }
+
+    /// For the queues to all peers together: the rest of the queues' part.
+    #[must_use]
+    pub fn peer_queues(&self) -> usize {
+        usize::try_from(self.queues / 4).unwrap_or(usize::MAX)
     }
 
     /// All parts together.

@@ -334,6 +334,25 @@ fn half_a_gigabyte_is_shared_out() {
     assert_eq!(small.counted(), plan.counted(), "the cache takes what the log cannot use");
 }
 
+#[test]
+fn groups_and_queues_keep_to_their_part() {
+    let most = stator_consensus::Config::default();
+    for (memory, in_flight, cache, to_peers) in
+        [(128, 6, 12, 4), (512, 24, 48, 16), (8192, 24, 256, 256)]
+    {
+        let config = NodeConfig { memory: ByteSize::mib(memory), ..NodeConfig::default() };
+        let (plan, groups) = (config.memory_plan(), config.consensus());
+        groups.validate().expect("sound");
+        assert_eq!(groups.host_in_flight_bytes_max >> 20, in_flight);
+        assert_eq!(groups.host_cache_bytes_max >> 20, cache);
+        assert_eq!(plan.peer_queues() >> 20, to_peers);
+        let entries = groups.host_in_flight_bytes_max + groups.host_apply_backlog_bytes_max;
+        let entries = entries.max(groups.host_cache_bytes_max) + plan.peer_queues();
+        assert!(entries as u64 <= plan.queues, "{entries} of {}", plan.queues);
+        assert!(groups.apply_backlog_bytes_max <= most.apply_backlog_bytes_max);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

@@ -49,8 +49,9 @@ impl ClientDoor {
         let cx = self.context(&metadata);
         let guest = extensions.get::<Arc<Guest>>();
         let answer = async {
+            let bytes = O::request_bytes(&message);
             let request = O::try_from(message)?;
-            let answer: O::ResponseMessage = call(&self.node, request, &cx).await?.into();
+            let answer: O::ResponseMessage = call(&self.node, request, bytes, &cx).await?.into();
             let held = hold::<O>(&self.node, guest, O::answer_bytes(&answer))?;
             Ok((answer, held))
         };
@@ -98,9 +99,14 @@ fn name(metadata: &mut MetadataMap, cx: &CallContext) {
     }
 }
 
-/// Answers a request of one operation.
-async fn call<O: Operation>(node: &Inner, request: O, cx: &CallContext) -> Result<O::Answer> {
-    let answer = node.answer(request.into(), cx).await?;
+/// Answers a request of one operation, whose message has so many bytes.
+async fn call<O: Operation>(
+    node: &Inner,
+    request: O,
+    bytes: usize,
+    cx: &CallContext,
+) -> Result<O::Answer> {
+    let answer = node.answer(request.into(), bytes, cx).await?;
     O::answer(answer).ok_or_else(|| Error::uncertain("another operation was answered"))
 }
 
@@ -257,6 +263,7 @@ impl ClientDoor {
         let guest = extensions.get::<Arc<Guest>>().cloned();
         let timeout = timeout(&metadata);
         let cx = self.context(&metadata);
+        let bytes = O::request_bytes(&message);
         let request = O::try_from(message).map_err(|error| refusal(&error, &cx, &metadata))?;
         let Ok(leave) = self.page_streams.clone().try_acquire_owned() else {
             self.node.metrics.throttled();
@@ -275,7 +282,7 @@ impl ClientDoor {
                     let (mut request, leave) = left?;
                     let cx = node.context(request_id, timeout);
                     let page = async {
-                        let answer = call(&node, request.clone(), &cx).await?;
+                        let answer = call(&node, request.clone(), bytes, &cx).await?;
                         let more = next(&mut request, &answer);
                         let page: O::ResponseMessage = answer.into();
                         let held = hold::<O>(&node, guest.as_ref(), O::answer_bytes(&page))?;

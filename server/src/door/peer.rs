@@ -216,7 +216,7 @@ impl PeerDoor {
                 let what = format!("{} is not sent on", request.operation());
                 return Err(Error::new(ErrorKind::UnknownOperation, what));
             }
-            let _leave = self.node.admit(&request)?;
+            let _leave = self.node.admit(&request, message.request.len())?;
             let (kind, begun) = (RequestKind::of(&request), Instant::now());
             let slow = self.node.slow_log.begin(&request);
             let answer = self.node.call(request, &cx).await;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use stator_model::Request;
-use stator_model::api::WriteRequest;
+use stator_model::api::{Values, WriteRequest};
+use stator_model::size::value_size;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What any request takes, in bytes, besides its items.
@@ -39,10 +40,11 @@ impl Intake {
         }
     }
 
-    /// Leave to work on a request, if there is room for it now. One that is larger than all the room there is gets all of it.
-    pub(crate) fn admit(&self, request: &Request) -> Option<Leave> {
-        let units = u32::try_from(weight(request) / UNIT_BYTES).unwrap_or(u32::MAX);
-        let units = units.clamp(1, self.units_max);
+    /// Leave to work on a request whose message has so many bytes, if there is room for it now. One that is larger than half the
+    /// room gets half of it, so that it does not have to find the node without any other.
+    pub(crate) fn admit(&self, request: &Request, bytes: usize) -> Option<Leave> {
+        let units = u32::try_from(weight(request, bytes) / UNIT_BYTES).unwrap_or(u32::MAX);
+        let units = units.clamp(1, (self.units_max / 2).max(1));
         Some(Leave {
             _request: self.requests.clone().try_acquire_owned().ok()?,
             _units: self.units.clone().try_acquire_many_owned(units).ok()?,
@@ -50,26 +52,40 @@ impl Intake {
     }
 }
 
-/// About how many bytes a request and its answer take.
-fn weight(request: &Request) -> usize {
+/// About how many bytes a request and its answer take, whose message has so many.
+const fn weight(request: &Request, bytes: usize) -> usize {
+    let more = match request {
+        // The values in its expressions are there twice, in the request and in what the leader judges.
+        Request::UpdateItem(_) | Request::DeleteItem(_) => bytes,
+        Request::Query(_) | Request::Scan(_) | Request::BatchGetItem(_) => PAGE_BYTES,
+        _ => 0,
+    };
+    bytes.saturating_add(more).saturating_add(BASE_BYTES)
+}
+
+/// About how many bytes the message of a request would have that came in none: what may be large of it.
+pub(crate) fn bytes_of(request: &Request) -> usize {
+    let values = |values: &Values| values.values().map(value_size).sum::<usize>();
     let write = |write: &WriteRequest| match write {
         WriteRequest::Put(item) => item.as_bytes().len(),
         WriteRequest::Delete(_) => 0,
     };
-    BASE_BYTES
-        + match request {
-            Request::PutItem(put) => put.item.as_bytes().len(),
-            Request::BatchWriteItem(batch) => {
-                batch.request_items.values().flatten().map(write).sum()
-            }
-            Request::Query(_) | Request::Scan(_) | Request::BatchGetItem(_) => PAGE_BYTES,
-            _ => 0,
+    match request {
+        Request::PutItem(put) => {
+            put.item.as_bytes().len() + values(&put.expression_attribute_values)
         }
+        Request::UpdateItem(update) => values(&update.expression_attribute_values),
+        Request::DeleteItem(delete) => values(&delete.expression_attribute_values),
+        Request::Query(query) => values(&query.expression_attribute_values),
+        Request::Scan(scan) => values(&scan.expression_attribute_values),
+        Request::BatchWriteItem(batch) => batch.request_items.values().flatten().map(write).sum(),
+        _ => 0,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use stator_model::api::{PutItem, Query};
+    use stator_model::api::{BatchWriteItem, DeleteItem, PutItem, Query, UpdateItem};
     use stator_model::{AttributeValue, EncodedItem, Item};
 
     use super::*;
@@ -78,29 +94,60 @@ mod tests {
     fn bytes_are_bounded_and_given_back() {
         let intake = Intake::new(100, 600 << 10);
         let page = Request::from(Query::default());
-        let held: Vec<Leave> = (0..2).map(|_| intake.admit(&page).expect("room")).collect();
-        assert!(intake.admit(&page).is_none(), "600 KiB hold two pages");
+        let held: Vec<Leave> = (0..2).map(|_| intake.admit(&page, 0).expect("room")).collect();
+        assert!(intake.admit(&page, 0).is_none(), "600 KiB hold two pages");
         drop(held);
-        assert!(intake.admit(&page).is_some());
+        assert!(intake.admit(&page, 0).is_some());
     }
 
     #[test]
     fn requests_are_counted_too() {
         let intake = Intake::new(1, 1 << 30);
         let page = Request::from(Query::default());
-        let held = intake.admit(&page).expect("room");
-        assert!(intake.admit(&page).is_none());
+        let held = intake.admit(&page, 0).expect("room");
+        assert!(intake.admit(&page, 0).is_none());
         drop(held);
-        assert!(intake.admit(&page).is_some());
+        assert!(intake.admit(&page, 0).is_some());
     }
 
     #[test]
-    fn what_is_larger_than_all_room_gets_all_of_it() {
+    fn every_request_weighs_what_its_message_does() {
+        let value = AttributeValue::from("x".repeat(400_000));
+        let values = Values::from([(":d".to_owned(), value.clone())]);
+        let key = Item::from([("id".to_owned(), AttributeValue::from("a"))]);
+        let requests = [
+            UpdateItem {
+                key: key.clone(),
+                expression_attribute_values: values.clone(),
+                ..UpdateItem::default()
+            }
+            .into(),
+            DeleteItem { key, expression_attribute_values: values, ..DeleteItem::default() }.into(),
+            PutItem {
+                item: EncodedItem::encode(&Item::from([("a".to_owned(), value)])),
+                ..PutItem::default()
+            }
+            .into(),
+        ];
+        for request in requests {
+            let bytes = bytes_of(&request);
+            assert!(bytes >= 400_000);
+            let intake = Intake::new(1000, 64 << 20);
+            let held: Vec<Leave> = (0..1000).map_while(|_| intake.admit(&request, bytes)).collect();
+            assert!(held.len() >= 50 && held.len() <= 170, "{}", held.len());
+        }
+    }
+
+    #[test]
+    fn what_is_larger_than_half_the_room_gets_half_of_it() {
         let intake = Intake::new(10, 64 << 10);
-        let item = Item::from([("a".to_owned(), AttributeValue::from("x".repeat(200_000)))]);
-        let put = PutItem { item: EncodedItem::encode(&item), ..PutItem::default() };
-        let held = intake.admit(&put.into()).expect("alone it fits");
-        assert!(intake.admit(&Request::from(Query::default())).is_none());
-        drop(held);
+        let (small, batch) =
+            (Request::from(PutItem::default()), Request::from(BatchWriteItem::default()));
+        let other = intake.admit(&small, 0).expect("room");
+        let held = intake.admit(&batch, 16 << 20).expect("others do not keep it out");
+        assert!(intake.admit(&batch, 16 << 20).is_none(), "but its like does");
+        assert!(intake.admit(&small, 0).is_some());
+        drop((other, held));
+        assert!(intake.admit(&batch, 16 << 20).is_some());
     }
 }

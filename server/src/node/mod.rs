@@ -147,12 +147,17 @@ impl Inner {
         CallContext::new(request_id, self.clock.monotonic_ns().saturating_add(timeout_ns))
     }
 
-    /// Answers a request, within the node's bounds, and counts it.
-    pub(crate) async fn answer(&self, request: Request, cx: &CallContext) -> Result<Answer> {
+    /// Answers a request whose message has so many bytes, within the node's bounds, and counts it.
+    pub(crate) async fn answer(
+        &self,
+        request: Request,
+        bytes: usize,
+        cx: &CallContext,
+    ) -> Result<Answer> {
         let kind = RequestKind::of(&request);
         let counted = self.metrics.request(kind);
         let slow = self.slow_log.begin(&request);
-        let answer = match self.admit(&request) {
+        let answer = match self.admit(&request, bytes) {
             Ok(_leave) => self.call(request, cx).await,
             Err(error) => Err(error),
         };
@@ -162,15 +167,15 @@ impl Inner {
         answer
     }
 
-    /// Leave to work on one more request.
+    /// Leave to work on one more request, whose message has so many bytes.
     ///
     /// # Errors
     /// `ThrottlingException`, at once, if as much is being worked on as may be; a node that has failed takes nothing at all.
-    pub(crate) fn admit(&self, request: &Request) -> Result<intake::Leave> {
+    pub(crate) fn admit(&self, request: &Request, bytes: usize) -> Result<intake::Leave> {
         if self.has_failed() {
             return Err(crate::serve::unavailable("the node has failed and cannot go on"));
         }
-        self.intake.admit(request).ok_or_else(|| {
+        self.intake.admit(request, bytes).ok_or_else(|| {
             self.metrics.throttled();
             crate::serve::throttled()
         })
@@ -253,7 +258,8 @@ impl Node {
         timeout: Option<Duration>,
     ) -> Result<Answer> {
         let cx = self.inner.context(request_id, timeout);
-        self.inner.answer(request, &cx).await
+        let bytes = intake::bytes_of(&request);
+        self.inner.answer(request, bytes, &cx).await
     }
 
     /// The node's id in its cluster.

@@ -28,7 +28,7 @@ pub(crate) use self::link::PEER_FORMAT;
 use self::introduction::{
     Credentials, Introduced, Introduction, OTHER_DIRECTORY, Stranger, same_founders,
 };
-use self::queue::Queue;
+use self::queue::{Pool, Queue};
 use self::refusing::Refusing;
 use crate::node::room::Room;
 use crate::shell::host::Outbound;
@@ -67,6 +67,8 @@ pub(crate) struct Peers {
     /// What goes with every call.
     credentials: RwLock<Credentials>,
     nodes: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    /// What waits for all of them.
+    queues: Arc<Pool>,
     /// The data directories of the nodes, as the catalog knows them.
     expected: RwLock<BTreeMap<NodeId, u64>>,
     /// Those of founders that the catalog has not told of yet: as they said first.
@@ -111,9 +113,11 @@ impl Peers {
         unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
         snapshots: Orders,
         room: Arc<Room>,
+        queue_bytes_max: usize,
         runtime: tokio::runtime::Handle,
     ) -> Arc<Self> {
         Arc::new(Self {
+            queues: Pool::new(queue_bytes_max),
             credentials: RwLock::new(Credentials::new(&own, cluster_id.as_deref())),
             own,
             cluster_id: RwLock::new(cluster_id),
@@ -190,7 +194,7 @@ impl Peers {
         }
         let peer = Arc::new(Peer {
             address: Mutex::new(address.to_owned()),
-            queue: Arc::new(Queue::default()),
+            queue: Arc::new(Queue::new(&self.queues)),
             connection: tokio::sync::Mutex::default(),
         });
         nodes.insert(node, peer.clone());

@@ -1,23 +1,36 @@
 //! What waits to go to one node: bounded, with places of its own for what keeps leaders (R9).
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stator_consensus::{Class, PeerMessage};
 use tokio::sync::Notify;
 
-/// Bytes of entries that may wait.
-const ENTRY_BYTES_MAX: usize = 16 << 20;
 /// Bytes of entries that are enough for one frame.
 const FRAME_BYTES: usize = 1 << 20;
 /// Heartbeats, votes and the like that may wait.
 const CONTROL_MAX: usize = 16 * 1024;
 
+/// Bytes of entries that wait, for all nodes together.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    held: AtomicUsize,
+    max: usize,
+}
+
+impl Pool {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { held: AtomicUsize::new(0), max })
+    }
+}
+
 /// Messages to one node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     bell: Notify,
+    pool: Arc<Pool>,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +43,16 @@ struct Waiting {
 }
 
 impl Queue {
+    /// A queue that has room for one frame always, and for more while all have less than there is for them: itself no more than half.
+    pub(crate) fn new(pool: &Arc<Pool>) -> Self {
+        Self { waiting: Mutex::default(), bell: Notify::new(), pool: pool.clone() }
+    }
+
+    fn has_room(&self, entry_bytes: usize) -> bool {
+        let (held, max) = (self.pool.held.load(Ordering::Relaxed), self.pool.max);
+        entry_bytes < FRAME_BYTES || (held < max && entry_bytes < max / 2)
+    }
+
     /// Takes a message. False if there is no room for it, or no connection.
     pub(crate) fn push(&self, message: PeerMessage) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -40,7 +63,8 @@ impl Queue {
             Class::Control | Class::Rest if waiting.control.len() < CONTROL_MAX => {
                 waiting.control.push(message);
             }
-            Class::Entries if waiting.entry_bytes < ENTRY_BYTES_MAX => {
+            Class::Entries if self.has_room(waiting.entry_bytes) => {
+                self.pool.held.fetch_add(message.payload.len(), Ordering::Relaxed);
                 waiting.entry_bytes += message.payload.len();
                 waiting.entries.push_back(message);
             }
@@ -66,6 +90,7 @@ impl Queue {
     pub(crate) fn close(&self) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let dropped = std::mem::take(&mut *waiting);
+        self.pool.held.fetch_sub(dropped.entry_bytes, Ordering::Relaxed);
         !dropped.control.is_empty() || !dropped.entries.is_empty()
     }
 
@@ -85,12 +110,19 @@ impl Queue {
                     messages.push(message);
                 }
                 waiting.entry_bytes -= bytes;
+                self.pool.held.fetch_sub(bytes, Ordering::Relaxed);
                 if std::mem::take(&mut waiting.ping) || !messages.is_empty() {
                     return messages;
                 }
             }
             bell.await;
         }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -111,9 +143,32 @@ mod tests {
         }
     }
 
+    /// What one queue may hold, of a pool for two.
+    const ENTRY_BYTES_MAX: usize = 16 << 20;
+
+    fn queue() -> Queue {
+        Queue::new(&Pool::new(2 * ENTRY_BYTES_MAX))
+    }
+
+    #[test]
+    fn nodes_share_what_there_is() {
+        let pool = Pool::new(8 * FRAME_BYTES);
+        let queues: Vec<_> = (0..4).map(|_| Queue::new(&pool)).collect();
+        let fill = |queue: &Queue| {
+            queue.open();
+            (0..100).take_while(|_| queue.push(message(Class::Entries, FRAME_BYTES / 2))).count()
+        };
+        let taken: Vec<_> = queues.iter().map(fill).collect();
+        assert_eq!(taken, [8, 8, 2, 2], "a half each, and then one frame");
+        assert!(queues[0].close());
+        assert!(queues[3].push(message(Class::Entries, 1)), "what is dropped leaves room");
+        drop(queues);
+        assert_eq!(pool.held.load(Ordering::Relaxed), 0);
+    }
+
     #[tokio::test]
     async fn heartbeats_have_room_when_entries_have_none() {
-        let queue = Queue::default();
+        let queue = queue();
         queue.open();
         assert!(queue.push(message(Class::Entries, ENTRY_BYTES_MAX)));
         assert!(!queue.push(message(Class::Entries, 1)));
@@ -124,7 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_heartbeat_waits_behind_one_frame_of_entries_at_most() {
-        let queue = Queue::default();
+        let queue = queue();
         queue.open();
         for _ in 0..4 {
             assert!(queue.push(message(Class::Entries, FRAME_BYTES / 2)));
@@ -138,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_connection_nothing_is_taken() {
-        let queue = Queue::default();
+        let queue = queue();
         assert!(!queue.push(message(Class::Control, 1)));
         queue.open();
         assert!(queue.push(message(Class::Control, 1)));

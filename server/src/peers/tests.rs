@@ -7,7 +7,7 @@ fn peers() -> Arc<Peers> {
     let runtime = tokio::runtime::Handle::current();
     let (orders, _) = tokio::sync::mpsc::unbounded_channel();
     let room = Arc::new(Room::new(None, 0, Arc::new(crate::clock::RealClock)));
-    Peers::new(own, None, Box::new(|_| {}), orders, room, runtime)
+    Peers::new(own, None, Box::new(|_| {}), orders, room, 1 << 20, runtime)
 }
 
 fn from(node: u64, incarnation: u64, cluster_id: &str) -> Introduced<'_> {
