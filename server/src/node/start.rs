@@ -195,6 +195,7 @@ impl Node {
                 Box::new(move |node| on_drop.tell_hosts(|| Event::Unreachable(node))),
                 orders,
                 room.clone(),
+                metrics.clone(),
                 tokio::runtime::Handle::current(),
             )
         });

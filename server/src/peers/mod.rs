@@ -28,8 +28,9 @@ pub(crate) use self::link::PEER_FORMAT;
 use self::introduction::{
     Credentials, Introduced, Introduction, OTHER_DIRECTORY, Stranger, same_founders,
 };
-use self::queue::Queue;
+use self::queue::{Pushed, Queue};
 use self::refusing::Refusing;
+use crate::metrics::Metrics;
 use crate::node::room::Room;
 use crate::shell::host::Outbound;
 use crate::snapshots::send::{Order, Orders};
@@ -85,6 +86,7 @@ pub(crate) struct Peers {
     room: Arc<Room>,
     /// The nodes whose disks are nearly full.
     pub(crate) full: Refusing,
+    metrics: Arc<Metrics>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -111,6 +113,7 @@ impl Peers {
         unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
         snapshots: Orders,
         room: Arc<Room>,
+        metrics: Arc<Metrics>,
         runtime: tokio::runtime::Handle,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -127,6 +130,7 @@ impl Peers {
             snapshots,
             room,
             full: Refusing::default(),
+            metrics,
             runtime,
         })
     }
@@ -379,8 +383,11 @@ pub(crate) fn stranger_on(channel: Channel) -> PeerClient<Channel> {
 /// What a host may do with the peers.
 impl Outbound for Peers {
     fn send(&self, node: NodeId, message: PeerMessage) {
-        let taken = self.peer(node).is_some_and(|peer| peer.queue.push(message));
-        if !taken {
+        let pushed = self.peer(node).map_or(Pushed::Closed, |peer| peer.queue.push(message));
+        if pushed == Pushed::Full {
+            self.metrics.peer_dropped();
+        }
+        if pushed != Pushed::Waits {
             (self.unreachable)(node);
         }
     }
