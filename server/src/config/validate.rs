@@ -13,6 +13,9 @@ use super::{ByteSize, ConfigError, EngineKind, MemoryPlan, NodeConfig};
 type Checked = Result<(), ConfigError>;
 
 const NODES_MAX: usize = 64;
+/// How long the list of founders may be with commas between them, in bytes: it goes whole with every call between nodes, for the
+/// founders know each other by it.
+const FOUNDERS_BYTES_MAX: usize = 4096;
 const NAME_BYTES_MAX: usize = 64;
 /// A host name has at most 253 bytes, and `:65535` follows.
 const ADDRESS_BYTES_MAX: usize = 259;
@@ -85,6 +88,16 @@ impl NodeConfig {
             return Ok(());
         }
         let nodes = self.initial_nodes.join(",");
+        if nodes.len() > FOUNDERS_BYTES_MAX {
+            let why = format!(
+                "the addresses may have {FOUNDERS_BYTES_MAX} bytes together; found with fewer nodes, and let the others join"
+            );
+            return Err(ConfigError::new(
+                "initial_nodes",
+                format_args!("{} bytes", nodes.len()),
+                why,
+            ));
+        }
         if !self.join.is_empty() {
             let why = "a node founds a cluster or joins one; give initial_nodes or join";
             return Err(ConfigError::new("join", self.join.join(","), why));
