@@ -177,12 +177,16 @@ fn check_time(key: &str, value: Duration, allowed: RangeInclusive<Duration>) -> 
 
 /// A name that goes into metrics, routes and records: short, and of plain characters.
 fn check_name(key: &str, name: &str) -> Checked {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain) {
+    if is_name(name) {
         return Ok(());
     }
     let why = format!("it must be 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' and '.'");
     Err(ConfigError::new(key, name.escape_debug(), why))
+}
+
+pub(crate) fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain)
 }
 
 /// An address that others can connect to.
@@ -194,7 +198,7 @@ fn check_address(key: &str, address: &str) -> Checked {
     Err(ConfigError::new(key, address.escape_debug(), why))
 }
 
-fn is_address(address: &str) -> bool {
+pub(crate) fn is_address(address: &str) -> bool {
     if let Ok(address) = address.parse::<SocketAddr>() {
         return address.port() != 0 && !address.ip().is_unspecified();
     }
