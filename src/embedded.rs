@@ -84,6 +84,40 @@ impl OpenOptions {
         self
     }
 
+    /// How much of the disk stays free, in bytes: 256 MiB unless said otherwise, and at least 1 MiB. With less than that free, writes
+    /// are refused with `ThrottlingException`, and reads go on. A small disk wants less, and a smaller log with it.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), stator::OpenError> {
+    /// // On a disk of 256 MiB.
+    /// let options = stator::OpenOptions::new()
+    ///     .min_free_bytes(16 << 20)
+    ///     .log_segment_bytes(8 << 20)
+    ///     .log_budget_bytes(32 << 20);
+    /// let database = options.open("./data").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn min_free_bytes(mut self, bytes: u64) -> Self {
+        self.config.min_free = stator_server::config::ByteSize::new(bytes);
+        self
+    }
+
+    /// How much of the disk the log may take, in bytes: 1 GiB unless said otherwise, and at least four segments.
+    #[must_use]
+    pub fn log_budget_bytes(mut self, bytes: u64) -> Self {
+        self.config.log_budget = stator_server::config::ByteSize::new(bytes);
+        self
+    }
+
+    /// How large a file of the log becomes, in bytes: 64 MiB unless said otherwise, a multiple of 4 KiB from 8 MiB to 1 GiB.
+    #[must_use]
+    pub fn log_segment_bytes(mut self, bytes: u64) -> Self {
+        self.config.log_segment = stator_server::config::ByteSize::new(bytes);
+        self
+    }
+
     /// The engine: `fjall` or `sled`, as this build has them. A directory keeps the one that it was made with.
     ///
     /// # Errors
@@ -201,6 +235,24 @@ impl Transport for InProcess {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_small_disk_is_enough() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let small = || OpenOptions::new().min_free_bytes(1 << 20).log_segment_bytes(8 << 20);
+        let refused = async |options: OpenOptions| match options.open(dir.path()).await {
+            Ok(_) => panic!("opened"),
+            Err(error) => error.to_string(),
+        };
+        let budget = refused(small().log_budget_bytes((32 << 20) - 1)).await;
+        assert!(budget.contains("log_budget") && budget.contains("32MiB"), "{budget}");
+        let segment = refused(small().log_segment_bytes(4 << 20)).await;
+        assert!(segment.contains("log_segment"), "{segment}");
+        let full = refused(small().min_free_bytes(0)).await;
+        assert!(full.contains("min_free"), "{full}");
+        let database = small().log_budget_bytes(32 << 20).open(dir.path()).await.expect("opens");
+        assert!(database.close().await);
+    }
 
     #[test]
     fn an_engine_that_is_not_in_the_build_is_named_with_its_feature() {

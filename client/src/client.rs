@@ -25,6 +25,14 @@ pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// What a transport gets beyond the deadline to tell of it itself, for it knows more.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// As good as for ever: no call takes longer, whatever it is given, for the clock does not reach everywhere.
+const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The moment after so much time.
+fn after(time: Duration) -> Instant {
+    Instant::now() + time.min(FAR)
+}
+
 /// The client of a Stator database. Cloning it is cheap, and all clones share connections and routes.
 ///
 /// ```no_run
@@ -179,7 +187,7 @@ impl Client {
         if let Some(resend) = settings.resend_uncertain {
             policy.resend_uncertain_writes = resend;
         }
-        let deadline = Instant::now() + settings.timeout.unwrap_or(shared.timeout);
+        let deadline = after(settings.timeout.unwrap_or(shared.timeout));
         let request_id = shared.entropy.request_id();
         let mut uncertain_before = None;
         let mut last: Option<stator_model::Error> = None;
@@ -194,7 +202,7 @@ impl Client {
             }
             let mut until = deadline;
             if effect == Effect::Read {
-                until = until.min(Instant::now() + policy.read_attempt_timeout);
+                until = until.min(after(policy.read_attempt_timeout));
             }
             let options =
                 CallOptions { deadline: until.into_std(), request_id: Arc::clone(&request_id) };

@@ -20,6 +20,7 @@ pub use self::error::ConfigError;
 pub use self::layers::{PartialConfig, load};
 pub use self::memory::MemoryPlan;
 pub use self::names::check_variables;
+pub(crate) use self::validate::{is_address, is_name};
 pub use self::value::{AdminListen, ByteSize, LogFormat, ReadMode, engine_name};
 pub use stator_storage::engine::EngineKind;
 

@@ -39,12 +39,23 @@ impl Failure {
         Self { code: 0, text: String::new() }
     }
 
+    /// The same failure, with what can be done about it.
+    pub(crate) fn and(self, advice: &str) -> Self {
+        Self { text: format!("{}\n{advice}", self.text), ..self }
+    }
+
     /// Says what went wrong.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.text.is_empty() {
             complain(&self.text);
         }
         ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

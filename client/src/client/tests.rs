@@ -98,6 +98,15 @@ async fn what_was_surely_not_applied_is_sent_again_under_one_name() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_may_take_for_ever() {
+    let script = Script::new([found(), written()]);
+    let retry = RetryPolicy { read_attempt_timeout: Duration::MAX, ..RetryPolicy::default() };
+    let client = Client::builder(Arc::clone(&script)).timeout(Duration::MAX).retry(retry).build();
+    get(&client).await.unwrap();
+    put(&client).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_uncertain_write_goes_back_to_the_caller() {
     let script = Script::new([fail(ErrorKind::Uncertain)]);
     let error = put(&Client::new(Arc::clone(&script))).await.unwrap_err();

@@ -39,12 +39,13 @@ fn visit_number<'de, V: Visitor<'de>>(number: &Number, visitor: V) -> Result<V::
     }
 }
 
-fn visit_list<'de, V: Visitor<'de>>(
-    list: impl IntoIterator<Item = AttributeValue, IntoIter: ExactSizeIterator>,
+/// Gives the values of a list, which are on that level, or of a set: that is no level of its own.
+fn visit_values<'de, V: Visitor<'de>>(
+    values: impl IntoIterator<Item = AttributeValue, IntoIter: ExactSizeIterator>,
     level: usize,
     visitor: V,
 ) -> Result<V::Value> {
-    let mut list = List { values: list.into_iter(), level: deeper(level)? };
+    let mut list = List { values: values.into_iter(), level };
     let value = visitor.visit_seq(&mut list)?;
     if list.values.len() > 0 {
         return Err(refused("A list has more values than were asked for"));
@@ -72,15 +73,15 @@ impl<'de> Deserializer<'de> for ValueDeserializer {
             AttributeValue::Bool(value) => visitor.visit_bool(value),
             AttributeValue::Null => visitor.visit_unit(),
             AttributeValue::Ss(set) => {
-                visit_list(set.into_iter().map(AttributeValue::S), level, visitor)
+                visit_values(set.into_iter().map(AttributeValue::S), level, visitor)
             }
             AttributeValue::Ns(set) => {
-                visit_list(set.into_iter().map(AttributeValue::N), level, visitor)
+                visit_values(set.into_iter().map(AttributeValue::N), level, visitor)
             }
             AttributeValue::Bs(set) => {
-                visit_list(set.into_iter().map(AttributeValue::B), level, visitor)
+                visit_values(set.into_iter().map(AttributeValue::B), level, visitor)
             }
-            AttributeValue::L(list) => visit_list(list, level, visitor),
+            AttributeValue::L(list) => visit_values(list, deeper(level)?, visitor),
             AttributeValue::M(map) => visit_map(map, level, visitor),
             other => Err(refused(format!("The type {} is not known here", other.type_name()))),
         }

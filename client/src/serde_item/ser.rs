@@ -157,7 +157,10 @@ impl Serializer for ValueSerializer {
         name: &'static str,
         value: &T,
     ) -> Result<AttributeValue> {
-        let plain = value.serialize(self)?;
+        // A set is no level of its own, unlike the sequence that it comes as.
+        let is_set = matches!(name, STRING_SET | NUMBER_SET | BINARY_SET);
+        let level = if is_set { self.level.saturating_sub(1) } else { self.level };
+        let plain = value.serialize(Self { level })?;
         match name {
             NUMBER => match plain {
                 AttributeValue::S(text) => number(text),

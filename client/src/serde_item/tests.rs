@@ -264,6 +264,25 @@ fn depth_is_bounded_where_the_database_bounds_it() {
     assert!(refusal(from_attribute_value::<Nested>(too_deep)).starts_with("Nesting Levels"));
 }
 
+#[derive(Serialize, Deserialize, Debug, PartialEq)]
+enum Deep {
+    Set(#[serde(with = "crate::serde_sets::number_set")] Vec<u8>),
+    List(Vec<Deep>),
+}
+
+#[test]
+fn a_set_is_no_level_of_its_own() {
+    // Each variant is a map, and a list within is one more level.
+    let deep = |lists| (0..lists).fold(Deep::Set(vec![1, 2]), |inner, _| Deep::List(vec![inner]));
+    let deepest = (NESTING_LEVELS_MAX - 2) / 2;
+    let item = to_item(&BTreeMap::from([("a", deep(deepest))])).unwrap();
+    let levels = 2 * deepest + 2;
+    assert_eq!(levels, NESTING_LEVELS_MAX, "the innermost map is at the last level");
+    assert_eq!(EncodedItem::encode(&item).decode().unwrap(), item, "the database takes it");
+    let back: BTreeMap<String, Deep> = from_item(item).unwrap();
+    assert_eq!(back["a"], deep(deepest));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

@@ -14,7 +14,8 @@
 //!   5  not
 //! ```
 //!
-//! So evaluating needs neither a stack nor memory, however the text is nested.
+//! So evaluating needs no stack, however the text is nested; and it remembers what it found out of large values, however often the
+//! text asks.
 //!
 //! # What comparisons mean
 //! - `=` and `<>` compare values of any types, by value; sets have no order. An attribute that is missing is equal
@@ -120,7 +121,14 @@ impl Condition {
     /// # Errors
     /// None today: what could be wrong with an operand was refused by [`parse`](Self::parse), or makes the test false.
     pub fn holds(&self, item: &Item) -> Result<bool> {
-        Ok(eval::holds(&self.steps, item))
+        Ok(eval::holds(&self.steps, item, &eval::Memo::default()))
+    }
+
+    /// Whether it holds, and how many questions about large values had to be answered for that.
+    #[cfg(test)]
+    pub(super) fn holds_after(&self, item: &Item) -> (bool, usize) {
+        let memo = eval::Memo::default();
+        (eval::holds(&self.steps, item, &memo), memo.len())
     }
 
     /// Whether it reads this top-level attribute or anything in it (a filter may not name key attributes).

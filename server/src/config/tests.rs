@@ -516,3 +516,20 @@ fn the_largest_item_fits_into_an_entry_of_the_smallest_log() {
     assert!(smallest.entry_bytes_max() + item.as_bytes().len() <= record);
     assert_eq!(NodeConfig::default().entry_bytes_max(), 1 << 20);
 }
+
+#[test]
+fn the_founders_go_with_every_call_and_are_a_short_list() {
+    let node = |n: usize, bytes: usize| format!("{:0>bytes$}:1", format!("n{n}"));
+    let list = |count: usize, bytes: usize| {
+        let mut nodes: Vec<String> = (1..count).map(|n| node(n, bytes)).collect();
+        nodes.push("127.0.0.1:7400".to_owned());
+        let bytes = nodes.join(",").len();
+        (bytes, NodeConfig { initial_nodes: nodes, ..NodeConfig::default() }.validate())
+    };
+    let (bytes, checked) = list(64, 61);
+    assert!(bytes <= 4096 && checked.is_ok(), "{bytes}: {checked:?}");
+    let (bytes, checked) = list(64, 62);
+    assert!(bytes > 4096, "{bytes}");
+    let why = checked.expect_err("too long").to_string();
+    assert!(why.contains("initial_nodes") && why.contains("4096 bytes"), "{why}");
+}

@@ -13,6 +13,9 @@ use super::{ByteSize, ConfigError, EngineKind, MemoryPlan, NodeConfig};
 type Checked = Result<(), ConfigError>;
 
 const NODES_MAX: usize = 64;
+/// How long the list of founders may be with commas between them, in bytes: it goes whole with every call between nodes, for the
+/// founders know each other by it.
+const FOUNDERS_BYTES_MAX: usize = 4096;
 const NAME_BYTES_MAX: usize = 64;
 /// A host name has at most 253 bytes, and `:65535` follows.
 const ADDRESS_BYTES_MAX: usize = 259;
@@ -85,6 +88,16 @@ impl NodeConfig {
             return Ok(());
         }
         let nodes = self.initial_nodes.join(",");
+        if nodes.len() > FOUNDERS_BYTES_MAX {
+            let why = format!(
+                "the addresses may have {FOUNDERS_BYTES_MAX} bytes together; found with fewer nodes, and let the others join"
+            );
+            return Err(ConfigError::new(
+                "initial_nodes",
+                format_args!("{} bytes", nodes.len()),
+                why,
+            ));
+        }
         if !self.join.is_empty() {
             let why = "a node founds a cluster or joins one; give initial_nodes or join";
             return Err(ConfigError::new("join", self.join.join(","), why));
@@ -164,12 +177,16 @@ fn check_time(key: &str, value: Duration, allowed: RangeInclusive<Duration>) -> 
 
 /// A name that goes into metrics, routes and records: short, and of plain characters.
 fn check_name(key: &str, name: &str) -> Checked {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain) {
+    if is_name(name) {
         return Ok(());
     }
     let why = format!("it must be 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' and '.'");
     Err(ConfigError::new(key, name.escape_debug(), why))
+}
+
+pub(crate) fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain)
 }
 
 /// An address that others can connect to.
@@ -181,7 +198,7 @@ fn check_address(key: &str, address: &str) -> Checked {
     Err(ConfigError::new(key, address.escape_debug(), why))
 }
 
-fn is_address(address: &str) -> bool {
+pub(crate) fn is_address(address: &str) -> bool {
     if let Ok(address) = address.parse::<SocketAddr>() {
         return address.port() != 0 && !address.ip().is_unspecified();
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use stator_model::api::{self, Operation};
 use stator_model::{Error, Result};
-use stator_proto::metadata::{DETAIL_BYTES_MAX, FORWARDED_TO, REQUEST_ID};
+use stator_proto::metadata::{FORWARDED_TO, REQUEST_ID, detail_bytes_max};
 use stator_proto::operation::WireOperation;
 use stator_proto::peer::v1::Operation as OperationName;
-use stator_proto::status::{DETAIL_BYTES_DEFAULT, to_status};
+use stator_proto::status::to_status;
 use stator_proto::v1;
 use stator_proto::v1::stator_server::Stator;
 use tokio::sync::Semaphore;
@@ -163,11 +163,6 @@ fn timeout(metadata: &MetadataMap) -> Option<Duration> {
         "n" => Duration::from_nanos(count),
         _ => return None,
     })
-}
-
-fn detail_bytes_max(metadata: &MetadataMap) -> usize {
-    let given = metadata.get(DETAIL_BYTES_MAX).and_then(|max| max.to_str().ok()?.parse().ok());
-    given.unwrap_or(DETAIL_BYTES_DEFAULT)
 }
 
 macro_rules! unary {

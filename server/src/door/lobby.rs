@@ -118,14 +118,20 @@ impl Guest {
         self.takes(&self.lobby.clients, |leave| Place::Client { _leave: leave })
     }
 
-    /// The connection is another node's: whether there is room for it. One that was taken for a client's is that no more.
-    pub(super) fn is_peer(&self) -> bool {
+    /// The connection is another node's: whether there is room for it. One that was taken for a client's is that no more, and waits
+    /// again if there is none.
+    pub(super) fn is_peer(self: &Arc<Self>) -> bool {
         let mut place = self.lock();
-        if matches!(*place, Some(Place::Client { .. })) {
+        let was_client = matches!(*place, Some(Place::Client { .. }));
+        if was_client {
             *place = None;
         }
         drop(place);
-        self.takes(&self.lobby.peers, |leave| Place::Peer { _leave: leave })
+        let has_room = self.takes(&self.lobby.peers, |leave| Place::Peer { _leave: leave });
+        if was_client && !has_room {
+            self.lobby.lock().push_back(Arc::downgrade(self));
+        }
+        has_room
     }
 
     fn takes(
@@ -207,6 +213,21 @@ mod tests {
         assert!(late.is_client(), "places are given back");
         assert!(late.is_peer(), "a health check came first");
         assert!(enter(&lobby).is_client() && enter(&lobby).is_client());
+    }
+
+    #[test]
+    fn a_client_that_finds_no_room_as_a_node_waits_again() {
+        let lobby = lobby(1);
+        let peers: Vec<_> = (0..PEERS_MAX).map(|_| enter(&lobby)).collect();
+        assert!(peers.iter().all(Guest::is_peer));
+        let guest = enter(&lobby);
+        assert!(guest.is_client());
+        // Whoever comes next takes those from the list that are in.
+        let _next = enter(&lobby);
+        assert!(!guest.is_peer());
+        let silent: Vec<_> = (0..WAITING_MAX).map(|_| enter(&lobby)).collect();
+        assert!(guest.cut.load(Ordering::Acquire), "it goes when others come");
+        drop(silent);
     }
 
     #[test]

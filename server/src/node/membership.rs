@@ -18,6 +18,7 @@ use stator_storage::partition::query;
 
 use super::Inner;
 use crate::catalog::records::{CATALOG_GROUP, NodeRecord, catalog_schema, record_key};
+use crate::config::{is_address, is_name};
 use crate::serve::CallContext;
 
 /// How long one round may take, and how long to wait between rounds.
@@ -27,6 +28,10 @@ const ROUND_PAUSE: Duration = Duration::from_secs(3);
 const STRANGER_PAUSE: Duration = Duration::from_millis(250);
 /// How long to wait after a round that failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(50);
+
+/// How many nodes a cluster takes. Everybody knows all of them, and an id cannot be taken back.
+const NODES_MAX: usize = 256;
+const VERSION_BYTES_MAX: usize = 64;
 
 /// How often to say for whom a node waits.
 const TOLD_EVERY: Duration = Duration::from_secs(5);
@@ -202,6 +207,20 @@ async fn make_missed_replicas(node: &Inner, cx: &CallContext) -> Result<()> {
     Ok(())
 }
 
+/// What keeps a node from joining as it says that it is, if something does. Its own configuration was checked by the same rules; but
+/// what comes is bytes, and goes into the catalog and from there to everybody.
+fn unfit(request: &wire::JoinRequest) -> Option<String> {
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_address(&request.address) {
+        return Some("the node's address is none: it must be a host and a port".to_owned());
+    }
+    if !request.zone.is_empty() && !is_name(&request.zone) {
+        return Some("the node's zone is no name".to_owned());
+    }
+    (request.version.len() > VERSION_BYTES_MAX || !plain(&request.version))
+        .then(|| "the node's version is none".to_owned())
+}
+
 /// Asks a member of a cluster for an id there. Tries all that were named, until one answers or the time is over.
 pub(crate) async fn ask_to_join(
     members: &[String],
@@ -260,6 +279,9 @@ impl Inner {
         let cluster_id = cluster_id
             .ok_or_else(|| crate::serve::unavailable("this node is no member of a cluster yet"))?;
         // Checked before an id is given, for an id cannot be taken back.
+        if let Some(why) = unfit(&request) {
+            return Err(Error::new(ErrorKind::Validation, why));
+        }
         let others = self.node_records(cx).await?;
         let is_taken = |node: &&NodeRecord| {
             node.address == request.address && node.incarnation != request.incarnation
@@ -273,6 +295,11 @@ impl Inner {
                     request.address, other.id
                 ),
             ));
+        }
+        let is_new = others.iter().all(|node| node.incarnation != request.incarnation);
+        if is_new && others.len() >= NODES_MAX {
+            let what = format!("the cluster has {} nodes: it takes no more", others.len());
+            return Err(Error::new(ErrorKind::Validation, what));
         }
         let id = self.id_for(request.incarnation, cx).await?;
         let record = NodeRecord {
@@ -336,6 +363,26 @@ pub(super) fn recall(node: &Inner) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_joins_has_an_address_a_zone_and_a_version() {
+        let request = |address: &str, zone: &str, version: &str| wire::JoinRequest {
+            address: address.into(),
+            zone: zone.into(),
+            version: version.into(),
+            incarnation: 1,
+        };
+        for zone in ["", "eu-1.a"] {
+            assert_eq!(unfit(&request("db1.example:7400", zone, "0.1.0-rc.1+x")), None);
+        }
+        for address in ["", "db1", "0.0.0.0:7400", "a:0", "a b:1", "a:1\n", &"a".repeat(300)] {
+            assert!(unfit(&request(address, "", "1")).is_some(), "{address}");
+        }
+        for text in ["a b", "\n", &"a".repeat(65)] {
+            assert!(unfit(&request("a:1", text, "1")).is_some(), "{text}");
+            assert!(unfit(&request("a:1", "", text)).is_some(), "{text}");
+        }
+    }
 
     #[test]
     fn the_catalog_knows_its_founders() {

@@ -28,10 +28,11 @@ pub(super) async fn standing(
     address: &str,
 ) -> Result<Standing, StartError> {
     let identity = dir.identity();
+    // Before there is a cluster, too: a replica of the catalog may be here already, under the number that the first list gave.
+    if !identity.catalog.is_empty() && !config.initial_nodes.is_empty() {
+        agrees(config, &identity.catalog, identity.node_id.is_some())?;
+    }
     if let Some(own) = identity.node_id {
-        if !identity.catalog.is_empty() && !config.initial_nodes.is_empty() {
-            agrees(config, &identity.catalog)?;
-        }
         let catalog =
             identity.catalog.iter().map(|member| (NodeId(member.node_id), member.address.clone()));
         return Ok(Standing {
@@ -78,14 +79,46 @@ pub(super) async fn standing(
 }
 
 /// The founders cannot be others than they were.
-fn agrees(config: &NodeConfig, catalog: &[CatalogMember]) -> Result<(), StartError> {
+fn agrees(
+    config: &NodeConfig,
+    catalog: &[CatalogMember],
+    is_member: bool,
+) -> Result<(), StartError> {
     let known: Vec<&String> = catalog.iter().map(|member| &member.address).collect();
     let given: Vec<&String> = config.initial_nodes.iter().take(3).collect();
     if known == given {
         return Ok(());
     }
+    let advice = if is_member {
+        ""
+    } else {
+        "; it has not become a node of a cluster yet: for another list, begin with an empty directory on each node"
+    };
     Err(refused(format!(
-        "initial_nodes = {:?} is not allowed: the data directory was founded with {known:?}",
+        "initial_nodes = {:?} is not allowed: the data directory was founded with {known:?}{advice}",
         config.initial_nodes
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EngineKind;
+    use crate::dir::Mode;
+
+    #[tokio::test]
+    async fn a_list_of_founders_is_for_good_before_the_cluster_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let dir = DataDir::open(directory.path(), EngineKind::Memory, Mode::Cluster);
+        let dir = dir.expect("opened");
+        let started = async |founders: [&str; 3]| {
+            let initial_nodes = founders.iter().map(ToString::to_string).collect();
+            let config = NodeConfig { initial_nodes, ..NodeConfig::default() };
+            standing(&config, &dir, "a:1").await.map(|standing| standing.own)
+        };
+        assert_eq!(started(["a:1", "b:1", "c:1"]).await.ok(), Some(NodeId(1)));
+        let why = started(["b:1", "a:1", "c:1"]).await.expect_err("another list").to_string();
+        assert!(why.contains("founded with") && why.contains("empty directory"), "{why}");
+        assert_eq!(started(["a:1", "b:1", "c:1"]).await.ok(), Some(NodeId(1)));
+    }
 }

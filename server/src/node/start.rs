@@ -19,8 +19,8 @@ use crate::config::{EngineKind, NodeConfig};
 use crate::dir::{DataDir, Mode};
 use crate::mailbox::mailbox;
 use crate::metrics::Metrics;
-use crate::peers::Peers;
 use crate::peers::introduction::Introduction;
+use crate::peers::{Around, Peers};
 use crate::replicas::Replicas;
 use crate::shell::Fatal;
 use crate::shell::apply::{ApplyMailbox, ApplyShell};
@@ -192,11 +192,16 @@ impl Node {
             Peers::new(
                 Introduction::new(standing.own, incarnation, &founders),
                 standing.cluster_id.clone(),
-                Box::new(move |node| on_drop.tell_hosts(|| Event::Unreachable(node))),
-                orders,
-                room.clone(),
-                config.memory_plan().peer_queues(),
-                tokio::runtime::Handle::current(),
+                Around {
+                    unreachable: Box::new(move |node| {
+                        on_drop.tell_hosts(|| Event::Unreachable(node));
+                    }),
+                    snapshots: orders,
+                    room: room.clone(),
+                    queue_bytes_max: config.memory_plan().peer_queues(),
+                    metrics: metrics.clone(),
+                    runtime: tokio::runtime::Handle::current(),
+                },
             )
         });
         let mut threads = Vec::new();

@@ -19,8 +19,6 @@ use tonic::{Code, Request, Status};
 
 /// The founders that hold the catalog: all that a node remembers of the list once it has a data directory.
 const REMEMBERED: usize = 3;
-/// The longest list that goes with a call, in bytes. Of a longer one only those that hold the catalog do.
-const FOUNDERS_BYTES_MAX: usize = 4096;
 
 /// What a node is called that has lost its data, or was given another's number.
 pub(super) const OTHER_DIRECTORY: &str = "other-directory";
@@ -36,11 +34,7 @@ pub(crate) struct Introduction {
 
 impl Introduction {
     pub(crate) fn new(node: NodeId, incarnation: u64, founders: &[String]) -> Self {
-        let mut joined = founders.join(",");
-        if joined.len() > FOUNDERS_BYTES_MAX {
-            joined = founders.iter().take(REMEMBERED).cloned().collect::<Vec<_>>().join(",");
-        }
-        Self { node, incarnation, founders: joined }
+        Self { node, incarnation, founders: founders.join(",") }
     }
 
     /// The founders, in order.

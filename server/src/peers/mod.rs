@@ -28,8 +28,9 @@ pub(crate) use self::link::PEER_FORMAT;
 use self::introduction::{
     Credentials, Introduced, Introduction, OTHER_DIRECTORY, Stranger, same_founders,
 };
-use self::queue::{Pool, Queue};
+use self::queue::{Pool, Pushed, Queue};
 use self::refusing::Refusing;
+use crate::metrics::Metrics;
 use crate::node::room::Room;
 use crate::shell::host::Outbound;
 use crate::snapshots::send::{Order, Orders};
@@ -87,6 +88,7 @@ pub(crate) struct Peers {
     room: Arc<Room>,
     /// The nodes whose disks are nearly full.
     pub(crate) full: Refusing,
+    metrics: Arc<Metrics>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -106,16 +108,21 @@ struct Connection {
     failed: Option<(Instant, String)>,
 }
 
+/// What of the node the ways to its peers need.
+pub(crate) struct Around {
+    /// Told that messages to a node were lost.
+    pub(crate) unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
+    pub(crate) snapshots: Orders,
+    pub(crate) room: Arc<Room>,
+    /// The bytes of entries that may wait for all nodes together.
+    pub(crate) queue_bytes_max: usize,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) runtime: tokio::runtime::Handle,
+}
+
 impl Peers {
-    pub(crate) fn new(
-        own: Introduction,
-        cluster_id: Option<String>,
-        unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
-        snapshots: Orders,
-        room: Arc<Room>,
-        queue_bytes_max: usize,
-        runtime: tokio::runtime::Handle,
-    ) -> Arc<Self> {
+    pub(crate) fn new(own: Introduction, cluster_id: Option<String>, around: Around) -> Arc<Self> {
+        let Around { unreachable, snapshots, room, queue_bytes_max, metrics, runtime } = around;
         Arc::new(Self {
             queues: Pool::new(queue_bytes_max),
             credentials: RwLock::new(Credentials::new(&own, cluster_id.as_deref())),
@@ -131,6 +138,7 @@ impl Peers {
             snapshots,
             room,
             full: Refusing::default(),
+            metrics,
             runtime,
         })
     }
@@ -383,8 +391,11 @@ pub(crate) fn stranger_on(channel: Channel) -> PeerClient<Channel> {
 /// What a host may do with the peers.
 impl Outbound for Peers {
     fn send(&self, node: NodeId, message: PeerMessage) {
-        let taken = self.peer(node).is_some_and(|peer| peer.queue.push(message));
-        if !taken {
+        let pushed = self.peer(node).map_or(Pushed::Closed, |peer| peer.queue.push(message));
+        if pushed == Pushed::Full {
+            self.metrics.peer_dropped();
+        }
+        if pushed != Pushed::Waits {
             (self.unreachable)(node);
         }
     }

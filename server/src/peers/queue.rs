@@ -25,6 +25,17 @@ impl Pool {
     }
 }
 
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It waits to be sent.
+    Waits,
+    /// There is no connection.
+    Closed,
+    /// There is no room for it.
+    Full,
+}
+
 /// Messages to one node.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -53,11 +64,11 @@ impl Queue {
         entry_bytes < FRAME_BYTES || (held < max && entry_bytes < max / 2)
     }
 
-    /// Takes a message. False if there is no room for it, or no connection.
-    pub(crate) fn push(&self, message: PeerMessage) -> bool {
+    /// Takes a message, if there is a connection and room.
+    pub(crate) fn push(&self, message: PeerMessage) -> Pushed {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if !waiting.open {
-            return false;
+            return Pushed::Closed;
         }
         match message.class {
             Class::Control | Class::Rest if waiting.control.len() < CONTROL_MAX => {
@@ -68,11 +79,11 @@ impl Queue {
                 waiting.entry_bytes += message.payload.len();
                 waiting.entries.push_back(message);
             }
-            _ => return false,
+            _ => return Pushed::Full,
         }
         drop(waiting);
         self.bell.notify_one();
-        true
+        Pushed::Waits
     }
 
     /// A sign of life is to go out.
@@ -156,12 +167,14 @@ mod tests {
         let queues: Vec<_> = (0..4).map(|_| Queue::new(&pool)).collect();
         let fill = |queue: &Queue| {
             queue.open();
-            (0..100).take_while(|_| queue.push(message(Class::Entries, FRAME_BYTES / 2))).count()
+            let push = || queue.push(message(Class::Entries, FRAME_BYTES / 2));
+            (0..100).take_while(|_| push() == Pushed::Waits).count()
         };
         let taken: Vec<_> = queues.iter().map(fill).collect();
         assert_eq!(taken, [8, 8, 2, 2], "a half each, and then one frame");
         assert!(queues[0].close());
-        assert!(queues[3].push(message(Class::Entries, 1)), "what is dropped leaves room");
+        let pushed = queues[3].push(message(Class::Entries, 1));
+        assert_eq!(pushed, Pushed::Waits, "what is dropped leaves room");
         drop(queues);
         assert_eq!(pool.held.load(Ordering::Relaxed), 0);
     }
@@ -170,9 +183,9 @@ mod tests {
     async fn heartbeats_have_room_when_entries_have_none() {
         let queue = queue();
         queue.open();
-        assert!(queue.push(message(Class::Entries, ENTRY_BYTES_MAX)));
-        assert!(!queue.push(message(Class::Entries, 1)));
-        assert!(queue.push(message(Class::Control, 1)));
+        assert_eq!(queue.push(message(Class::Entries, ENTRY_BYTES_MAX)), Pushed::Waits);
+        assert_eq!(queue.push(message(Class::Entries, 1)), Pushed::Full);
+        assert_eq!(queue.push(message(Class::Control, 1)), Pushed::Waits);
         let classes: Vec<Class> = queue.take().await.iter().map(|message| message.class).collect();
         assert_eq!(classes, [Class::Control, Class::Entries], "and they go first");
     }
@@ -182,22 +195,26 @@ mod tests {
         let queue = queue();
         queue.open();
         for _ in 0..4 {
-            assert!(queue.push(message(Class::Entries, FRAME_BYTES / 2)));
+            assert_eq!(queue.push(message(Class::Entries, FRAME_BYTES / 2)), Pushed::Waits);
         }
         assert_eq!(queue.take().await.len(), 2);
-        assert!(queue.push(message(Class::Control, 1)));
+        assert_eq!(queue.push(message(Class::Control, 1)), Pushed::Waits);
         let classes: Vec<Class> = queue.take().await.iter().map(|message| message.class).collect();
         assert_eq!(classes, [Class::Control, Class::Entries, Class::Entries]);
-        assert!(queue.push(message(Class::Entries, ENTRY_BYTES_MAX)), "what is taken leaves room");
+        assert_eq!(
+            queue.push(message(Class::Entries, ENTRY_BYTES_MAX)),
+            Pushed::Waits,
+            "what is taken leaves room"
+        );
     }
 
     #[tokio::test]
     async fn without_a_connection_nothing_is_taken() {
         let queue = queue();
-        assert!(!queue.push(message(Class::Control, 1)));
+        assert_eq!(queue.push(message(Class::Control, 1)), Pushed::Closed);
         queue.open();
-        assert!(queue.push(message(Class::Control, 1)));
+        assert_eq!(queue.push(message(Class::Control, 1)), Pushed::Waits);
         assert!(queue.close(), "what waited is dropped");
-        assert!(!queue.push(message(Class::Control, 1)));
+        assert_eq!(queue.push(message(Class::Control, 1)), Pushed::Closed);
     }
 }

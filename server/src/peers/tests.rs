@@ -1,3 +1,5 @@
+use stator_consensus::Class;
+
 use super::*;
 
 const FOUNDERS: [&str; 3] = ["a:1", "b:1", "c:1"];
@@ -5,9 +7,18 @@ const FOUNDERS: [&str; 3] = ["a:1", "b:1", "c:1"];
 fn peers() -> Arc<Peers> {
     let own = Introduction::new(NodeId(1), 11, &FOUNDERS.map(str::to_owned));
     let runtime = tokio::runtime::Handle::current();
+    let metrics = Arc::new(Metrics::new(1, 0));
     let (orders, _) = tokio::sync::mpsc::unbounded_channel();
     let room = Arc::new(Room::new(None, 0, Arc::new(crate::clock::RealClock)));
-    Peers::new(own, None, Box::new(|_| {}), orders, room, 1 << 20, runtime)
+    let around = Around {
+        unreachable: Box::new(|_| {}),
+        snapshots: orders,
+        room,
+        queue_bytes_max: 1 << 20,
+        metrics,
+        runtime,
+    };
+    Peers::new(own, None, around)
 }
 
 fn from(node: u64, incarnation: u64, cluster_id: &str) -> Introduced<'_> {
@@ -63,4 +74,24 @@ async fn who_waited_for_an_attempt_in_vain_makes_none_of_their_own() {
     let failed = futures::future::join_all(calls).await;
     assert!(failed.iter().all(Result::is_err));
     assert!(begun.elapsed() < 3 * CONNECT_TIMEOUT, "took {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_message_without_room_is_counted() {
+    let peers = peers();
+    peers.know(NodeId(2), "192.0.2.1:1");
+    let send = |class, bytes| {
+        let payload = vec![0; bytes].into();
+        let (from, to) = (ReplicaId(1), ReplicaId(2));
+        peers.send(NodeId(2), PeerMessage { group: GroupId(1), from, to, class, payload });
+        let text = peers.metrics.encode();
+        let name = "stator_peer_dropped_messages_total ";
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|count| count.parse::<u64>().ok())
+    };
+    assert_eq!(send(Class::Entries, 1), Some(0), "there is no connection: that is no want of room");
+    peers.peer(NodeId(2)).expect("known").queue.open();
+    assert_eq!(send(Class::Entries, 16 << 20), Some(0));
+    assert_eq!(send(Class::Entries, 1), Some(1));
+    assert_eq!(send(Class::Control, 1), Some(1));
 }

@@ -10,7 +10,7 @@ use stator_model::api::{
     WriteRequest,
 };
 use stator_model::error::Applied;
-use stator_model::limits::BATCH_BYTES_MAX;
+use stator_model::limits::{BATCH_BYTES_MAX, PARTITION_KEY_BYTES_MAX, SORT_KEY_BYTES_MAX};
 use stator_model::read::PreparedGets;
 use stator_model::schema::KeySchema;
 use stator_model::write::{PreparedWrite, prepare_batch};
@@ -27,8 +27,8 @@ use crate::node::Inner;
 use crate::replicas::Replica;
 use crate::tables::Table;
 
-/// What deleting an item takes in an entry: its key.
-const KEY_BYTES_MAX: usize = 4096;
+/// What deleting an item takes in an entry: its key, of which every byte may take two, and an end of each part.
+const KEY_BYTES_MAX: usize = 2 * (PARTITION_KEY_BYTES_MAX + SORT_KEY_BYTES_MAX) + 4;
 /// How many items of a batch are read on the caller's own task.
 const INLINE_MAX: usize = 8;
 

@@ -1,5 +1,9 @@
 use stator_storage::partition::{WriteAnswer, WriteError};
 
+use stator_model::key::Key;
+use stator_model::schema::{KeyAttribute, KeySchema, KeyType};
+use stator_model::{AttributeValue, Item};
+
 use super::*;
 
 fn refused() -> WriteError {
@@ -27,4 +31,18 @@ fn a_share_of_which_nothing_is_done_may_be_tried_elsewhere() {
     assert_eq!(error.applied(), Applied::No);
     let done = all_done(vec![Ok(WriteAnswer::default())]);
     assert!(matches!(done, Attempt::Done(Ok(left)) if left.is_empty()));
+}
+
+#[test]
+fn the_largest_key_is_no_larger_than_what_a_delete_counts() {
+    let attribute = |name: &str| KeyAttribute { name: name.into(), key_type: KeyType::B };
+    let schema = KeySchema { partition: attribute("a"), sort: Some(attribute("b")) };
+    // A zero is what takes two bytes.
+    let zeros = |count| AttributeValue::B(vec![0; count].into());
+    let key = Item::from([
+        ("a".to_owned(), zeros(PARTITION_KEY_BYTES_MAX)),
+        ("b".to_owned(), zeros(SORT_KEY_BYTES_MAX)),
+    ]);
+    let key = Key::of_key_attributes(&schema, &key).expect("as long as it may be");
+    assert!(key.bytes().len() <= KEY_BYTES_MAX, "{}", key.bytes().len());
 }

@@ -55,7 +55,7 @@ impl Inner {
         let deadline_ns = cx.deadline_ns;
         let asked =
             self.ask(replica, cx, |token| Event::Submit { group, request, deadline_ns, token });
-        match asked.await {
+        let written = match asked.await {
             Asked::Answered(HostAnswer::Outcome(outcome)) => {
                 if group == CATALOG_GROUP {
                     // The controller runs here, where the catalog is led, whichever node the request came to.
@@ -79,7 +79,11 @@ impl Inner {
             )
             .with_applied(Applied::Unknown))),
             Asked::NotTaken(error) => Attempt::Done(Err(error)),
+        };
+        if matches!(&written, Attempt::Done(Err(error)) if error.applied() == Applied::Unknown) {
+            self.metrics.uncertain();
         }
+        written
     }
 
     /// Reads from the engine of this node, as fresh as it has to be.

@@ -80,3 +80,36 @@ async fn other_reads_go_on() {
     let replica = node.inner.replicas.get(CATALOG_GROUP).expect("it is there");
     assert_eq!(read(&node.inner, &replica, LONG).await.expect("nothing is missing"), 7);
 }
+
+#[tokio::test]
+async fn a_write_whose_fate_is_not_known_is_counted() {
+    let node = node().await;
+    let (replica, mut inbox) = silenced(&node.inner);
+    let count = || {
+        let text = node.inner.metrics.encode();
+        let line = text.lines().find_map(|line| line.strip_prefix("stator_raft_uncertain_total "));
+        line.and_then(|count| count.parse::<u64>().ok())
+    };
+    assert_eq!(count(), Some(0));
+    for (begins, uncertain) in [(false, 0), (true, 1)] {
+        let cx = node.inner.own_context(LONG);
+        let written = node.inner.write_here(&replica, PartitionRequest::Writes(Vec::new()), &cx);
+        let dropped = async {
+            let mut asked = Vec::new();
+            while asked.is_empty() {
+                inbox.drain(&mut asked, Some(Duration::ZERO));
+                tokio::task::yield_now().await;
+            }
+            if begins && let Some(Event::Submit { token, .. }) = asked.first() {
+                assert!(token.claim.take(), "the host begins with it");
+            }
+        };
+        let (written, ()) = tokio::join!(written, dropped);
+        match written {
+            Attempt::Done(Err(error)) => assert_eq!(error.applied(), Applied::Unknown),
+            Attempt::NotHere(None) => assert!(!begins),
+            _ => panic!("nobody answered"),
+        }
+        assert_eq!(count(), Some(uncertain));
+    }
+}

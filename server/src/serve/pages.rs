@@ -2,13 +2,17 @@
 //!
 //! A page of Query is of one partition. A page of Scan goes through partitions in the order of their ranges until it is full; each
 //! partition's part is read where that partition is, and is told how much of the page is left for it.
+//!
+//! After half of its time a page of Scan ends with the next item that is found; or, where a partition is empty, with a key in it that
+//! nobody has: a table of a thousand partitions with next to nothing in them is more than can be read in the time of one page.
 
 use std::sync::Arc;
 
 use stator_model::api::{Query, QueryAnswer, Scan, ScanAnswer};
+use stator_model::key::Key;
 use stator_model::limits::PAGE_BYTES_MAX;
-use stator_model::schema::KeySchema;
-use stator_model::{Error, ErrorKind, Result};
+use stator_model::schema::{KeySchema, KeyType};
+use stator_model::{AttributeValue, Error, ErrorKind, Item, Number, Result};
 use stator_storage::partition::read::ReadError;
 use stator_storage::partition::{Stop, query, scan};
 
@@ -59,18 +63,20 @@ impl Inner {
     pub(crate) async fn scan(&self, request: Scan, cx: &CallContext) -> Result<ScanAnswer> {
         let mut attempts = Attempts::new(cx);
         loop {
-            if let Some(answer) = self.scan_partitions(&request, cx).await? {
+            if let Some(answer) = self.scan_partitions(&request, cx, self.expiry(cx)).await? {
                 return Ok(answer);
             }
             attempts.rest(self).await?;
         }
     }
 
-    /// Reads a page, from one partition after the other. `None` if what was known of the table has proved stale.
+    /// Reads a page, from one partition after the other, until it is full or `expired`. `None` if what was known of the table has
+    /// proved stale.
     async fn scan_partitions(
         &self,
         request: &Scan,
         cx: &CallContext,
+        mut expired: impl FnMut() -> bool + Send,
     ) -> Result<Option<ScanAnswer>> {
         let prepare = |schema: &KeySchema| request.prepare(schema);
         let (table, prepared) = self.prepared(&request.table_name, cx, prepare).await?;
@@ -87,11 +93,17 @@ impl Inner {
         let mut answer = ScanAnswer::default();
         let mut part = request.clone();
         let first = table.index_of(prepared.start.hash);
-        for partition in &table.partitions()[first..] {
+        let partitions = &table.partitions()[first..];
+        for (place, partition) in partitions.iter().enumerate() {
             if partition.first_hash > prepared.last_hash {
                 break;
             }
             part.limit = request.limit.map(|limit| limit.saturating_sub(answer.scanned_count));
+            // Not in the first one, so that every page goes on by a partition at least.
+            let is_late = place > 0 && expired();
+            if is_late {
+                part.limit = Some(part.limit.map_or(1, |limit| limit.min(1)));
+            }
             let page = self.scan_partition(&table, partition, &part, cx).await?;
             let Some(mut page) = page else { return Ok(None) };
             answer.count += page.count;
@@ -99,6 +111,15 @@ impl Inner {
             answer.items.append(&mut page.items);
             if page.last_evaluated_key.is_some() {
                 answer.last_evaluated_key = page.last_evaluated_key;
+                break;
+            }
+            if is_late
+                && page.scanned_count == 0
+                && let Some(next) = partitions.get(place + 1)
+                && next.first_hash <= prepared.last_hash
+                && let Some(key) = key_within(table.schema(), partition.first_hash..next.first_hash)
+            {
+                answer.last_evaluated_key = Some(key);
                 break;
             }
         }
@@ -189,3 +210,31 @@ impl Inner {
         task.await.map_err(|_| refused("a read failed unexpectedly"))?
     }
 }
+
+/// How many keys are tried: enough to find one in the smallest of partitions. What is smaller is a part of a segment of a scan.
+const KEYS_TRIED: u64 = 1 << 16;
+
+/// A key with a hash in a range: a place between items that is no item's. Nobody knows a key by its hash, so one key after another is
+/// tried; of a thousand partitions each has every thousandth.
+fn key_within(schema: &KeySchema, hashes: std::ops::Range<u64>) -> Option<Item> {
+    let value = |key_type, number: u64| match key_type {
+        KeyType::S => AttributeValue::S(number.to_string()),
+        KeyType::N => AttributeValue::N(Number::from(number)),
+        KeyType::B => AttributeValue::B(number.to_be_bytes().to_vec().into()),
+    };
+    let mut key = Item::new();
+    if let Some(sort) = &schema.sort {
+        key.insert(sort.name.clone(), value(sort.key_type, 0));
+    }
+    let mut numbers = 0..KEYS_TRIED;
+    numbers
+        .any(|number| {
+            key.insert(schema.partition.name.clone(), value(schema.partition.key_type, number));
+            Key::of_key_attributes(schema, &key).is_ok_and(|key| hashes.contains(&key.hash()))
+        })
+        .then_some(key)
+}
+
+#[cfg(test)]
+#[path = "pages_tests.rs"]
+mod tests;

@@ -51,3 +51,18 @@ fn who_answers_nothing_is_not_believed_to_lead() {
     let next = choice.next(None, &members(&[1, 2]), |node| node.0 == 2);
     assert_eq!(next, Some(NodeId(2)), "rather than nobody");
 }
+
+#[tokio::test]
+async fn who_was_silent_is_remembered_and_named_no_more() {
+    let node = crate::node::Node::embedded(crate::config::NodeConfig::default(), true).await;
+    let node = node.expect("a node in memory");
+    let table = node.inner.catalog_table();
+    let cx = node.inner.own_context(Duration::from_secs(60));
+    let mut attempts = Attempts::new(&cx);
+    let silent = Attempt::<()>::Silent(NodeId(2));
+    let judged = attempts.judge(&node.inner, &table, &table.partitions()[0], silent).await;
+    assert!(matches!(judged, Ok(None)), "once more");
+    attempts.choice.named = Some(NodeId(2));
+    let next = attempts.choice.next(Some(NodeId(2)), &members(&[2, 3]), |_| true);
+    assert_eq!(next, Some(NodeId(3)), "though others name it still");
+}

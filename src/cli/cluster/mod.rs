@@ -13,7 +13,8 @@
 //! - Nodes do not outlive the supervisor, however it ends: each holds a pipe from it and ends with the pipe.
 //! - A cluster that is new begins with all of its nodes. One that was there before goes on with a majority of them: a node
 //!   that refuses to start is named, with its reason, and does not keep the others from serving.
-//! - Once it has begun, a node that dies is started again, and one that refuses to start is given up in the same way.
+//! - Once it has begun, a node that dies is started again, and one that cannot start as well, with growing pauses; one whose settings
+//!   are not allowed is given up in the same way.
 //! - A temporary directory is removed at the end: by the supervisor, or if that was killed, by the last of its nodes.
 //! - What a directory was made with (nodes, engine, ports) it keeps; options that say otherwise are refused by name.
 //! - Nodes are in groups of processes of their own, so that a terminal's Ctrl-C reaches the supervisor alone.

@@ -27,9 +27,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A node that ran for so long has recovered from whatever killed it before.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// So many refusals to start in a row, and a node is given up: what it refuses does not heal by asking again. The first could still
-/// be for a port that somebody's connection had just then.
-const REFUSALS_MAX: u32 = 3;
+/// The exit code of a node that is given up: a setting is not allowed, and that does not heal by asking again. With any other it may: a
+/// port is free again, and so are files to open.
+const WRONG_SETTING: i32 = 2;
 
 /// What `--json` prints when all nodes are ready. All lists have the nodes' order.
 #[derive(Serialize)]
@@ -239,17 +239,17 @@ async fn tend(shared: Arc<Shared>, node: NodePlan) {
     let mut stop = shared.stop.clone();
     let mut pause = PAUSE;
     let mut first = true;
-    let mut refusals = 0;
+    // Why it could not start the last time, where that was told.
+    let mut told = None;
     while !*stop.borrow() {
         let started = Instant::now();
-        let (why, refused) = match Child::start(&node) {
+        let (why, refusal) = match Child::start(&node) {
             Ok(child) => match shared.watch(child, &node, first, &mut stop).await {
-                Some(end) => (describe(end.status), end.is_refusal()),
+                Some(end) => (describe(end.status), end.refusal()),
                 None => return,
             },
-            Err(error) => (format!("could not be started: {error}"), false),
+            Err(error) => (format!("could not be started: {error}"), None),
         };
-        refusals = if refused { refusals + 1 } else { 0 };
         if !*shared.begun.borrow() || !shared.restart {
             if *shared.begun.borrow() {
                 shared.tell(&format!("node {} {why}", node.index + 1));
@@ -257,16 +257,23 @@ async fn tend(shared: Arc<Shared>, node: NodePlan) {
             let _ = shared.events.send(Event::Gone(node.index, with_last_line(why, &node)));
             return;
         }
-        if refusals == REFUSALS_MAX {
+        if refusal == Some(WRONG_SETTING) {
             let _ = shared.events.send(Event::Refused(node.index, with_last_line(why, &node)));
             return;
         }
         if started.elapsed() >= STEADY {
             pause = PAUSE;
         }
-        if !refused {
-            shared.tell(&format!("node {} {why}; starting it again", node.index + 1));
+        let reason = refusal.map(|_| with_last_line(why.clone(), &node));
+        match &reason {
+            None => shared.tell(&format!("node {} {why}; starting it again", node.index + 1)),
+            Some(_) if reason == told => {}
+            Some(reason) => shared.tell(&format!(
+                "node {} {reason}\nit is tried again until it starts",
+                node.index + 1
+            )),
         }
+        told = reason;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stop.wait_for(|stop| *stop) => return,
@@ -283,9 +290,10 @@ struct End {
 }
 
 impl End {
-    /// Whether it was not able to start and said so, by an exit code of its own: a crash has a signal or another code.
-    fn is_refusal(&self) -> bool {
-        !self.was_ready && matches!(self.status.code(), Some(1 | 2))
+    /// Its exit code, if it was not able to start and said so: a crash has a signal or another code.
+    fn refusal(&self) -> Option<i32> {
+        let code = self.status.code().filter(|code| matches!(code, 1 | 2))?;
+        (!self.was_ready).then_some(code)
     }
 }
 

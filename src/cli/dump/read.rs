@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use indicatif::ProgressBar;
 use stator_client::{Item, RetryPolicy, TableDescription, put};
 
 use super::file::{Footer, Header, read_line};
@@ -18,6 +19,8 @@ use crate::cli::values::Dialect;
 const BATCH: usize = stator_model::limits::BATCH_WRITE_REQUESTS_MAX;
 /// Batches on their way at once.
 const BATCHES_AHEAD: usize = 8;
+/// What to do about a load that failed, where it is noted how far it came.
+const RESUME: &str = "once that is mended, --resume goes on where the load ended";
 /// After how many items it is noted how far the load came.
 const NOTE_EVERY: u64 = 1000;
 
@@ -69,7 +72,7 @@ pub(crate) async fn load(load: Load) -> Result<(), Failure> {
     if stdin && load.resume {
         return Err(Failure::usage("--resume needs a FILE: standard input cannot be gone on with"));
     }
-    let memory = (!stdin).then(|| Memory::beside(&load.file));
+    let mut memory = (!stdin).then(|| Memory::beside(&load.file));
     let (mut source, size) = Source::open(&load.file, stdin)?;
     let header = source.header()?;
     let table = table_for(&connection, &load.table, &header, &source.name).await?;
@@ -82,28 +85,55 @@ pub(crate) async fn load(load: Load) -> Result<(), Failure> {
         }
         source.skip(&load.file, &before)?;
     }
-    let bar = bar(size);
-    let mut noted = source.items;
-    let batches = stream::iter(std::iter::from_fn(|| source.batch().transpose()));
-    let mut written =
-        batches.map(|batch| write(&connection, &load.table, batch)).buffered(BATCHES_AHEAD);
-    while let Some((bytes, items)) = written.try_next().await? {
-        bar.set_position(bytes);
-        bar.set_message(format!("{items} items"));
-        if let Some(memory) = &memory
-            && items >= noted + NOTE_EVERY
-        {
-            noted = items;
-            let (table, table_id) = (load.table.clone(), table.table_id);
-            memory.note(&Loaded { table, table_id, bytes, items })?;
-        }
+    let mut loaded = Loaded {
+        table: load.table.clone(),
+        table_id: table.table_id,
+        bytes: source.bytes,
+        items: source.items,
+    };
+    // A dump may well lie where nothing can be written: then it is loaded all the same.
+    if let Some(Err(failure)) = memory.as_ref().map(|memory| memory.note(&loaded)) {
+        note(format_args!("a load that is cut short could not be gone on with: {failure}"));
+        memory = None;
     }
-    drop(written);
-    source.check_end()?;
+    let bar = bar(size);
+    let written = write_all(&connection, &mut source, &mut loaded, memory.as_ref(), &bar).await;
+    if let Err(failure) = written.and_then(|()| source.check_end()) {
+        return Err(match memory.map(|memory| memory.note(&loaded)) {
+            Some(Ok(())) => failure.and(RESUME),
+            Some(Err(_)) | None => failure,
+        });
+    }
     bar.finish_and_clear();
     note(format_args!("{} items loaded into {}", source.items, load.table));
     if let Some(memory) = memory {
         memory.forget();
+    }
+    Ok(())
+}
+
+/// Writes all that is left of a dump, and keeps in `loaded` how far that came: all before it is written.
+async fn write_all(
+    connection: &Connection,
+    source: &mut Source,
+    loaded: &mut Loaded,
+    memory: Option<&Memory>,
+    bar: &ProgressBar,
+) -> Result<(), Failure> {
+    let table = loaded.table.clone();
+    let mut noted = loaded.items;
+    let batches = stream::iter(std::iter::from_fn(|| source.batch().transpose()));
+    let mut written = batches.map(|batch| write(connection, &table, batch)).buffered(BATCHES_AHEAD);
+    while let Some((bytes, items)) = written.try_next().await? {
+        (loaded.bytes, loaded.items) = (bytes, items);
+        bar.set_position(bytes);
+        bar.set_message(format!("{items} items"));
+        if let Some(memory) = memory
+            && items >= noted + NOTE_EVERY
+        {
+            noted = items;
+            memory.note(&*loaded)?;
+        }
     }
     Ok(())
 }
@@ -118,9 +148,7 @@ async fn write(
     let left = connection.client.write_all(table, batch.items.into_iter().map(put)).await;
     let left = left.map_err(|error| connection.failure(error))?;
     if !left.is_empty() {
-        return Err(Failure::refused(
-            "the database takes no more at the moment; go on later with --resume",
-        ));
+        return Err(Failure::refused("the database takes no more at the moment"));
     }
     Ok((batch.bytes, batch.total))
 }

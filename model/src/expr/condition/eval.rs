@@ -1,20 +1,100 @@
-//! What a condition means for an item. Nothing here allocates, but for the search of a binary in a binary.
+//! What a condition means for an item.
+//!
+//! # Bounds
+//! A text of 4 KB may ask for the same thing two thousand times, as `a IN (b, b, ..) OR a IN (b, b, ..)` does, and each time
+//! could walk through two values of 200 KB. So what was found out of two large values is kept while the condition is evaluated
+//! (see [`Memo`]). What is left are pairs of *different* values, of which many are small, because all of them together are an
+//! item and 2 MB of substitutions. Beside that, only the search of a binary in a binary allocates.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use super::{Comparator, Operand, Predicate, Step};
 use crate::number::Number;
 use crate::value::{AttributeValue, Item};
 
+/// A string or binary that has more bytes is remembered, and so is all that has elements.
+const LARGE_BYTES: usize = 1024;
+
+/// A question about two values, or about one that is there twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Question {
+    Equal,
+    Contains,
+    Size,
+}
+
+/// A value of the item or the condition by its place, for both stay where they are while the condition is evaluated.
+type Place = *const AttributeValue;
+
+/// What was found out of large values: each question is answered once for each pair of them.
+#[derive(Default)]
+pub(super) struct Memo {
+    answers: RefCell<BTreeMap<(Question, Place, Place), usize>>,
+}
+
+impl Memo {
+    /// The answer, by `find` if it is not known.
+    fn answer(
+        &self,
+        question: Question,
+        (a, b): (&Cow<'_, AttributeValue>, &Cow<'_, AttributeValue>),
+        find: impl FnOnce() -> usize,
+    ) -> usize {
+        // What is made for one test, the number of `size`, has no place that lasts.
+        let (Cow::Borrowed(a), Cow::Borrowed(b)) = (a, b) else { return find() };
+        if !is_large(a) {
+            return find();
+        }
+        let key = (question, std::ptr::from_ref(*a), std::ptr::from_ref(*b));
+        *self.answers.borrow_mut().entry(key).or_insert_with(find)
+    }
+
+    #[expect(clippy::ptr_arg, reason = "a value that is owned has no place that lasts")]
+    fn equal(&self, a: &Cow<'_, AttributeValue>, b: &Cow<'_, AttributeValue>) -> bool {
+        self.answer(Question::Equal, (a, b), || usize::from(a == b)) == 1
+    }
+
+    #[expect(clippy::ptr_arg, reason = "a value that is owned has no place that lasts")]
+    fn contains(&self, a: &Cow<'_, AttributeValue>, b: &Cow<'_, AttributeValue>) -> bool {
+        self.answer(Question::Contains, (a, b), || usize::from(contains(a, b))) == 1
+    }
+
+    fn size(&self, value: &AttributeValue, text: &str) -> usize {
+        let value = Cow::Borrowed(value);
+        self.answer(Question::Size, (&value, &value), || text.encode_utf16().count())
+    }
+
+    /// How many answers were looked for and kept.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.answers.borrow().len()
+    }
+}
+
+fn is_large(value: &AttributeValue) -> bool {
+    match value {
+        AttributeValue::S(text) => text.len() > LARGE_BYTES,
+        AttributeValue::B(bytes) => bytes.len() > LARGE_BYTES,
+        AttributeValue::N(_) | AttributeValue::Bool(_) | AttributeValue::Null => false,
+        AttributeValue::Ss(_)
+        | AttributeValue::Ns(_)
+        | AttributeValue::Bs(_)
+        | AttributeValue::L(_)
+        | AttributeValue::M(_) => true,
+    }
+}
+
 /// Runs a condition's program.
-pub(super) fn holds(steps: &[Step], item: &Item) -> bool {
+pub(super) fn holds(steps: &[Step], item: &Item, memo: &Memo) -> bool {
     let mut outcome = false;
     let mut at = 0;
     while let Some(step) = steps.get(at) {
         at += 1;
         match step {
-            Step::Test(predicate) => outcome = predicate.holds(item),
+            Step::Test(predicate) => outcome = predicate.holds(item, memo),
             Step::Not => outcome = !outcome,
             // Skips lead onwards only, so that the loop ends.
             Step::SkipIfFalse(to) if !outcome => at = at.max(*to),
@@ -26,12 +106,14 @@ pub(super) fn holds(steps: &[Step], item: &Item) -> bool {
 }
 
 impl Predicate {
-    fn holds(&self, item: &Item) -> bool {
+    fn holds(&self, item: &Item, memo: &Memo) -> bool {
         match self {
-            Self::Compare(a, comparator, b) => compare(a.get(item), *comparator, b.get(item)),
+            Self::Compare(a, comparator, b) => {
+                compare(a.get(item, memo), *comparator, b.get(item, memo), memo)
+            }
             Self::Between(value, lower, upper) => {
-                let value = value.get(item);
-                let (lower, upper) = (lower.get(item), upper.get(item));
+                let value = value.get(item, memo);
+                let (lower, upper) = (lower.get(item, memo), upper.get(item, memo));
                 let Some(value) = value.as_deref() else { return false };
                 lower.as_deref().and_then(|lower| order(lower, value)).is_some_and(Ordering::is_le)
                     && upper
@@ -40,28 +122,31 @@ impl Predicate {
                         .is_some_and(Ordering::is_le)
             }
             Self::In(value, others) => {
-                let Some(value) = value.get(item) else { return false };
-                others.iter().any(|other| other.get(item).is_some_and(|other| *other == *value))
+                let Some(value) = value.get(item, memo) else { return false };
+                let is_it = |other: &Operand| {
+                    other.get(item, memo).is_some_and(|other| memo.equal(&value, &other))
+                };
+                others.iter().any(is_it)
             }
             Self::Exists(path) => path.get(item).is_some(),
             Self::NotExists(path) => path.get(item).is_none(),
             Self::HasType(operand, wanted) => {
-                operand.get(item).is_some_and(|value| value.attribute_type() == *wanted)
+                operand.get(item, memo).is_some_and(|value| value.attribute_type() == *wanted)
             }
-            Self::BeginsWith(value, prefix) => both(value, prefix, item)
+            Self::BeginsWith(value, prefix) => both(value, prefix, item, memo)
                 .is_some_and(|(value, prefix)| begins_with(&value, &prefix)),
-            Self::Contains(value, element) => both(value, element, item)
-                .is_some_and(|(value, element)| contains(&value, &element)),
+            Self::Contains(value, element) => both(value, element, item, memo)
+                .is_some_and(|(value, element)| memo.contains(&value, &element)),
         }
     }
 }
 
 impl Operand {
-    fn get<'a>(&'a self, item: &'a Item) -> Option<Cow<'a, AttributeValue>> {
+    fn get<'a>(&'a self, item: &'a Item, memo: &Memo) -> Option<Cow<'a, AttributeValue>> {
         match self {
             Self::Source(source) => source.get(item).map(Cow::Borrowed),
             Self::Size(source) => {
-                let size = i64::try_from(size(source.get(item)?)?).ok()?;
+                let size = i64::try_from(size(source.get(item)?, memo)?).ok()?;
                 Some(Cow::Owned(AttributeValue::N(Number::from(size))))
             }
         }
@@ -71,19 +156,20 @@ impl Operand {
 type Pair<'a> = (Cow<'a, AttributeValue>, Cow<'a, AttributeValue>);
 
 /// The values of two operands, if both have one.
-fn both<'a>(a: &'a Operand, b: &'a Operand, item: &'a Item) -> Option<Pair<'a>> {
-    Some((a.get(item)?, b.get(item)?))
+fn both<'a>(a: &'a Operand, b: &'a Operand, item: &'a Item, memo: &Memo) -> Option<Pair<'a>> {
+    Some((a.get(item, memo)?, b.get(item, memo)?))
 }
 
 fn compare(
     a: Option<Cow<'_, AttributeValue>>,
     comparator: Comparator,
     b: Option<Cow<'_, AttributeValue>>,
+    memo: &Memo,
 ) -> bool {
     let (Some(a), Some(b)) = (a, b) else { return comparator == Comparator::NotEqual };
     match comparator {
-        Comparator::Equal => a == b,
-        Comparator::NotEqual => a != b,
+        Comparator::Equal => memo.equal(&a, &b),
+        Comparator::NotEqual => !memo.equal(&a, &b),
         Comparator::Less => order(&a, &b).is_some_and(Ordering::is_lt),
         Comparator::LessOrEqual => order(&a, &b).is_some_and(Ordering::is_le),
         Comparator::Greater => order(&a, &b).is_some_and(Ordering::is_gt),
@@ -156,9 +242,9 @@ fn extend(part: &[u8], borders: &[usize], mut matched: usize, byte: u8) -> usize
 }
 
 /// What `size` gives: UTF-16 code units, bytes or elements.
-fn size(value: &AttributeValue) -> Option<usize> {
+fn size(value: &AttributeValue, memo: &Memo) -> Option<usize> {
     match value {
-        AttributeValue::S(text) => Some(text.encode_utf16().count()),
+        AttributeValue::S(text) => Some(memo.size(value, text)),
         AttributeValue::B(bytes) => Some(bytes.len()),
         AttributeValue::Ss(set) => Some(set.len()),
         AttributeValue::Ns(set) => Some(set.len()),

@@ -221,3 +221,38 @@ fn contains_takes_linear_time() {
     assert!(!given.filter("contains(a, :part)").unwrap().holds(&item).unwrap());
     assert!(started.elapsed().as_millis() < 1000);
 }
+
+#[test]
+fn what_is_asked_often_is_answered_once() {
+    let numbers: Vec<AttributeValue> = (0..1000).map(AttributeValue::from).collect();
+    let strings = (0..1000).map(|n| format!("{n}")).collect();
+    let text = "x".repeat(2000);
+    let twice = |value: AttributeValue| {
+        let mut last = value.clone();
+        if let AttributeValue::L(list) = &mut last {
+            list.push(AttributeValue::Null);
+        }
+        Item::from([("a".to_owned(), value), ("b".to_owned(), last)])
+    };
+    let given = Given::default();
+    let others = vec!["b"; 100].join(",");
+    let is_in = vec![format!("NOT a IN ({others})"); 19].join(" AND ");
+    assert!(is_in.len() <= EXPRESSION_BYTES_MAX);
+    let condition = given.filter(&is_in).expect("as long as it may be");
+    assert_eq!(condition.holds_after(&twice(AttributeValue::L(numbers))), (true, 1));
+    for (value, text) in [
+        (AttributeValue::Ss(strings), vec!["a <> b"; 150]),
+        (AttributeValue::S(text.clone()), vec!["a <> b"; 150]),
+        (AttributeValue::S(text.clone()), vec!["NOT contains(a, b)"; 100]),
+        (AttributeValue::B(text.clone().into()), vec!["NOT contains(a, b)"; 100]),
+        (AttributeValue::S(text), vec!["size(a) = z"; 100]),
+    ] {
+        let condition = given.filter(&text.join(" OR ")).expect("under 300 operators");
+        assert_eq!(condition.holds_after(&twice(value)), (false, 1));
+    }
+    // Two sizes are no values that are there: what is found of one is not taken for the other's.
+    let item = item("{a: [1], b: [1, 2], c: [1]}");
+    assert!(
+        given.filter("size(a) <> size(b) AND size(a) = size(c)").unwrap().holds(&item).unwrap()
+    );
+}
