@@ -52,21 +52,36 @@ impl ClientDoor {
             let bytes = O::request_bytes(&message);
             let request = O::try_from(message)?;
             let answer: O::ResponseMessage = call(&self.node, request, bytes, &cx).await?.into();
-            let held = hold::<O>(&self.node, guest, O::answer_bytes(&answer))?;
+            let held = hold(&self.node, guest, reads::<O>(), O::answer_bytes(&answer))?;
             Ok((answer, held))
         };
         match answer.await {
             Ok((answer, held)) => {
-                let mut response = Response::new(answer);
-                if let Some(held) = held {
-                    response.extensions_mut().insert(Arc::new(held));
-                }
+                let mut response = response(answer, held);
                 name(response.metadata_mut(), &cx);
                 self.tell_route(&cx, response.metadata_mut());
                 Ok(response)
             }
             Err(error) => Err(refusal(&error, &cx, &metadata)),
         }
+    }
+
+    /// Answers a call that is no operation, within the same bounds.
+    async fn tell<Q: prost::Message, A: prost::Message>(
+        &self,
+        request: tonic::Request<Q>,
+        answer: impl AsyncFnOnce(Q, &CallContext) -> Result<A>,
+    ) -> Result<Response<A>, Status> {
+        let (metadata, extensions, message) = request.into_parts();
+        let cx = self.context(&metadata);
+        let told = async {
+            let _leave = self.node.admit_other(message.encoded_len())?;
+            let answer = answer(message, &cx).await?;
+            let held = hold(&self.node, extensions.get(), true, answer.encoded_len())?;
+            Ok((answer, held))
+        };
+        let (answer, held) = told.await.map_err(|error| refusal(&error, &cx, &metadata))?;
+        Ok(response(answer, held))
     }
 
     /// Tells the client that another node served its request, so that it asks there next time.
@@ -83,6 +98,15 @@ impl ClientDoor {
         let timeout = timeout(metadata).map(|timeout| timeout - (timeout / 10).min(LEFT_FOR_WORDS));
         self.node.context(self.node.request_ids.given_or_made(given), timeout)
     }
+}
+
+/// A response whose answer counts until it is on its way.
+pub(super) fn response<A>(answer: A, held: Option<Held>) -> Response<A> {
+    let mut response = Response::new(answer);
+    if let Some(held) = held {
+        response.extensions_mut().insert(Arc::new(held));
+    }
+    response
 }
 
 /// An error, as the caller of this call can take it, with the name by which the request is found in logs.
@@ -110,13 +134,14 @@ async fn call<O: Operation>(
     O::answer(answer).ok_or_else(|| Error::uncertain("another operation was answered"))
 }
 
-/// Counts an answer of so many bytes until the client has read it.
+/// Counts an answer of so many bytes until the other side has read it.
 ///
 /// # Errors
 /// That there is no room for the answer: what only read is refused.
-fn hold<O: WireOperation>(
+pub(super) fn hold(
     node: &Inner,
     guest: Option<&Arc<Guest>>,
+    only_read: bool,
     bytes: usize,
 ) -> Result<Option<Held>> {
     let Some(guest) = guest else { return Ok(None) };
@@ -124,7 +149,7 @@ fn hold<O: WireOperation>(
         return Ok(Some(held));
     }
     node.metrics.throttled();
-    if only_reads(O::OPERATION) {
+    if only_read {
         return Err(crate::serve::throttled());
     }
     let held = guest.answers.take_anyway(bytes);
@@ -134,7 +159,11 @@ fn hold<O: WireOperation>(
     Ok(Some(held))
 }
 
-const fn only_reads(operation: OperationName) -> bool {
+const fn reads<O: WireOperation>() -> bool {
+    only_reads(O::OPERATION)
+}
+
+pub(super) const fn only_reads(operation: OperationName) -> bool {
     matches!(
         operation,
         OperationName::GetItem
@@ -208,18 +237,18 @@ macro_rules! unary {
                 &self,
                 request: tonic::Request<v1::DescribeRoutesRequest>,
             ) -> Result<Response<v1::DescribeRoutesResponse>, Status> {
-                let (metadata, _, message) = request.into_parts();
-                let cx = self.context(&metadata);
-                let routes = self.node.describe_routes(&message.table_name, &cx).await;
-                routes.map(Response::new).map_err(|error| refusal(&error, &cx, &metadata))
+                let routes = async |message: v1::DescribeRoutesRequest, cx: &CallContext| {
+                    self.node.describe_routes(&message.table_name, cx).await
+                };
+                self.tell(request, routes).await
             }
 
             async fn describe_cluster(
                 &self,
                 request: tonic::Request<v1::DescribeClusterRequest>,
             ) -> Result<Response<v1::DescribeClusterResponse>, Status> {
-                let cx = self.context(request.metadata());
-                Ok(Response::new(self.node.describe_cluster(&cx).await))
+                let cluster = async |_, cx: &CallContext| Ok(self.node.describe_cluster(cx).await);
+                self.tell(request, cluster).await
             }
         }
     };
@@ -280,7 +309,8 @@ impl ClientDoor {
                         let answer = call(&node, request.clone(), bytes, &cx).await?;
                         let more = next(&mut request, &answer);
                         let page: O::ResponseMessage = answer.into();
-                        let held = hold::<O>(&node, guest.as_ref(), O::answer_bytes(&page))?;
+                        let held =
+                            hold(&node, guest.as_ref(), reads::<O>(), O::answer_bytes(&page))?;
                         Ok((page, held, more))
                     };
                     Some(match page.await {

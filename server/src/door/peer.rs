@@ -15,6 +15,7 @@ use stator_storage::partition::Member;
 use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
+use super::client::{hold, only_reads, response};
 use crate::catalog::look::REPLICAS_AT_ONCE;
 use crate::catalog::records::CATALOG_GROUP;
 use crate::metrics::{Outcome, RequestKind};
@@ -95,15 +96,27 @@ impl Peer for PeerDoor {
         &self,
         request: tonic::Request<wire::ForwardRequest>,
     ) -> Result<Response<wire::ForwardResponse>, Status> {
-        let message = request.into_inner();
+        let (_, extensions, message) = request.into_parts();
+        let operation = message.operation();
         let request_id = self.node.request_ids.given_or_made(Some(&message.request_id));
         let timeout = Duration::from_millis(message.deadline_ms.into());
         let cx = self.node.context(request_id, Some(timeout));
         let cx = cx.with_a_page(message.page_bytes_max);
         let (room, left) = (cx.page_room(), cx.clone());
-        let result = Box::pin(self.serve_forwarded(message, cx)).await;
+        let mut result = Box::pin(self.serve_forwarded(message, cx)).await;
         let scanned_bytes = room.saturating_sub(left.page_room());
-        Ok(Response::new(wire::ForwardResponse { result: Some(result), scanned_bytes }))
+        let mut held = None;
+        if let wire::forward_response::Result::Answer(answer) = &result {
+            // A node that does not read its answers is as a client that does not.
+            match hold(&self.node, extensions.get(), only_reads(operation), answer.len()) {
+                Ok(counted) => held = counted,
+                Err(error) => {
+                    result = wire::forward_response::Result::Error(to_detail(&error, None));
+                }
+            }
+        }
+        let answer = wire::ForwardResponse { result: Some(result), scanned_bytes };
+        Ok(response(answer, held))
     }
 
     async fn ensure_replicas(

@@ -9,7 +9,7 @@ use stator_model::size::value_size;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What any request takes, in bytes, besides its items.
-const BASE_BYTES: usize = 2 << 10;
+pub(crate) const BASE_BYTES: usize = 2 << 10;
 /// What a request is taken to take whose answer may hold many items.
 const PAGE_BYTES: usize = 256 << 10;
 /// The bound is counted in units of so many bytes.
@@ -30,6 +30,30 @@ pub(crate) struct Leave {
     _units: OwnedSemaphorePermit,
 }
 
+/// Room that is taken piece by piece, as it turns out what an answer comes to; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct AnswerRoom {
+    units: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+    /// What is left of the last unit.
+    left: usize,
+}
+
+impl AnswerRoom {
+    /// Whether there was room for so many bytes more.
+    pub(crate) fn take(&mut self, bytes: usize) -> bool {
+        let units = bytes.saturating_sub(self.left).div_ceil(UNIT_BYTES);
+        let count = u32::try_from(units).unwrap_or(u32::MAX);
+        let Ok(more) = self.units.clone().try_acquire_many_owned(count) else { return false };
+        self.left = self.left + units * UNIT_BYTES - bytes;
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            held @ None => *held = Some(more),
+        }
+        true
+    }
+}
+
 impl Intake {
     pub(crate) fn new(requests_max: usize, bytes_max: u64) -> Self {
         let units_max = u32::try_from(bytes_max / UNIT_BYTES as u64).unwrap_or(u32::MAX).max(1);
@@ -43,12 +67,22 @@ impl Intake {
     /// Leave to work on a request whose message has so many bytes, if there is room for it now. One that is larger than half the
     /// room gets half of it, so that it does not have to find the node without any other.
     pub(crate) fn admit(&self, request: &Request, bytes: usize) -> Option<Leave> {
-        let units = u32::try_from(weight(request, bytes) / UNIT_BYTES).unwrap_or(u32::MAX);
+        self.admit_bytes(weight(request, bytes))
+    }
+
+    /// The same for a call that is no operation, and takes so many bytes with its answer.
+    pub(crate) fn admit_bytes(&self, bytes: usize) -> Option<Leave> {
+        let units = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX);
         let units = units.clamp(1, (self.units_max / 2).max(1));
         Some(Leave {
             _request: self.requests.clone().try_acquire_owned().ok()?,
             _units: self.units.clone().try_acquire_many_owned(units).ok()?,
         })
+    }
+
+    /// Room for an answer of which nothing is there yet.
+    pub(crate) fn answer_room(&self) -> AnswerRoom {
+        AnswerRoom { units: self.units.clone(), held: None, left: 0 }
     }
 }
 
@@ -57,7 +91,8 @@ const fn weight(request: &Request, bytes: usize) -> usize {
     let more = match request {
         // The values in its expressions are there twice, in the request and in what the leader judges.
         Request::UpdateItem(_) | Request::DeleteItem(_) => bytes,
-        Request::Query(_) | Request::Scan(_) | Request::BatchGetItem(_) => PAGE_BYTES,
+        // What a batch finds takes room as it is found.
+        Request::Query(_) | Request::Scan(_) => PAGE_BYTES,
         _ => 0,
     };
     bytes.saturating_add(more).saturating_add(BASE_BYTES)

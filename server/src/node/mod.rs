@@ -8,7 +8,7 @@
 
 mod balance;
 mod compare;
-mod intake;
+pub(crate) mod intake;
 mod membership;
 mod metered;
 mod open;
@@ -172,13 +172,30 @@ impl Inner {
     /// # Errors
     /// `ThrottlingException`, at once, if as much is being worked on as may be; a node that has failed takes nothing at all.
     pub(crate) fn admit(&self, request: &Request, bytes: usize) -> Result<intake::Leave> {
+        self.admitted(self.intake.admit(request, bytes))
+    }
+
+    fn admitted(&self, leave: Option<intake::Leave>) -> Result<intake::Leave> {
         if self.has_failed() {
             return Err(crate::serve::unavailable("the node has failed and cannot go on"));
         }
-        self.intake.admit(request, bytes).ok_or_else(|| {
+        leave.ok_or_else(|| {
             self.metrics.throttled();
             crate::serve::throttled()
         })
+    }
+
+    /// Leave to answer a call that is no operation, whose message has so many bytes.
+    ///
+    /// # Errors
+    /// As of [`Inner::admit`].
+    pub(crate) fn admit_other(&self, bytes: usize) -> Result<intake::Leave> {
+        self.admitted(self.intake.admit_bytes(bytes.saturating_add(intake::BASE_BYTES)))
+    }
+
+    /// Room for what an answer comes to.
+    pub(crate) fn answer_room(&self) -> intake::AnswerRoom {
+        self.intake.answer_room()
     }
 
     /// Whether the node has failed and cannot go on: it takes nothing any more.

@@ -10,6 +10,7 @@ use stator_model::api::{
     WriteRequest,
 };
 use stator_model::error::Applied;
+use stator_model::key::Key;
 use stator_model::limits::{BATCH_BYTES_MAX, PARTITION_KEY_BYTES_MAX, SORT_KEY_BYTES_MAX};
 use stator_model::read::PreparedGets;
 use stator_model::schema::KeySchema;
@@ -19,11 +20,12 @@ use stator_storage::partition::read::ReadError;
 use stator_storage::partition::{PartitionOutcome, PartitionRequest, get};
 
 use super::CallContext;
-use super::here::{Freshness, write_outcome};
+use super::here::{Freshness, throttled, write_outcome};
 use super::item::{other_answer, unwrap};
 use super::route::{Attempt, Attempts, Way};
 use crate::catalog::records::PartitionRecord;
 use crate::node::Inner;
+use crate::node::intake::AnswerRoom;
 use crate::replicas::Replica;
 use crate::tables::Table;
 
@@ -57,6 +59,8 @@ impl Inner {
     ) -> Result<BatchGetItemAnswer> {
         let mut answer = BatchGetItemAnswer::default();
         let (mut failure, mut bytes) = (None, 0);
+        // What was found has its room until all of it is the answer.
+        let mut rooms = Vec::new();
         let mut waiting = request.request_items;
         let mut attempts = Attempts::new(cx);
         loop {
@@ -65,7 +69,14 @@ impl Inner {
             let reads = shares.iter().map(|share| self.get_share(share, cx));
             for (share, result) in shares.iter().zip(join_all(reads).await) {
                 let (items, mut left) = match result {
-                    Ok(Some(read)) => read,
+                    Ok(Some(found)) => {
+                        if found.is_short {
+                            self.metrics.throttled();
+                            failure.get_or_insert_with(throttled);
+                        }
+                        rooms.push(found.room);
+                        (found.items, found.left.keys(&share.part.keys))
+                    }
                     Ok(None) => {
                         add_keys(&mut waiting, share, share.part.keys.clone());
                         continue;
@@ -123,13 +134,12 @@ impl Inner {
         Ok(shares)
     }
 
-    /// Reads one partition's share of a batch: what was found, and the keys that there was no room for. `None` if what was known of
-    /// the table has proved stale.
+    /// Reads one partition's share of a batch. `None` if what was known of the table has proved stale.
     async fn get_share(
         &self,
         share: &Share<KeysAndAttributes>,
         cx: &CallContext,
-    ) -> Result<Option<(Vec<EncodedItem>, Vec<stator_model::Item>)>> {
+    ) -> Result<Option<Found>> {
         let Share { name, table, part, .. } = share;
         let partition = share.partition();
         let freshness = Freshness::of(part.consistent_read);
@@ -140,25 +150,22 @@ impl Inner {
                 Way::Here(replica) => {
                     let found = self.read_here(&replica, freshness, cx, || {
                         let (engine, spec) = (self.engine.clone(), replica.spec.clone());
-                        let prepared = prepared.clone();
+                        let (prepared, room) = (prepared.clone(), self.answer_room());
                         let gets = move || {
-                            let keys = prepared.keys.iter();
-                            keys.map(|key| get(engine.as_ref(), &spec, key)).collect()
+                            Found::read(&prepared, room, |key| get(engine.as_ref(), &spec, key))
                         };
                         self.read_many(part.keys.len(), gets, cx)
                     });
-                    found.await.then(|found| fitting(&prepared, part, found))
+                    found.await
                 }
                 Way::There(node) => {
                     let part =
                         BatchGetItem { request_items: [(name.clone(), part.clone())].into() };
                     let answer = self.forward(node, partition, part.into(), cx).await;
                     unwrap::<BatchGetItem>(answer).then(|mut answer| {
+                        let items = answer.responses.remove(name).unwrap_or_default();
                         let left = answer.unprocessed_keys.remove(name);
-                        Ok((
-                            answer.responses.remove(name).unwrap_or_default(),
-                            left.map(|left| left.keys).unwrap_or_default(),
-                        ))
+                        Ok(Found::sent(items, left.map(|left| left.keys), self.answer_room()))
                     })
                 }
                 Way::Nowhere => Attempt::StaleRoute,
@@ -373,24 +380,73 @@ fn piece_len(writes: &[WriteRequest], bytes_max: usize) -> usize {
     fits.count().max(1)
 }
 
-/// As many of the items found as one answer holds, and the keys of the others.
-fn fitting(
-    prepared: &PreparedGets,
-    share: &KeysAndAttributes,
-    found: Vec<Option<EncodedItem>>,
-) -> Result<(Vec<EncodedItem>, Vec<stator_model::Item>)> {
-    let (mut items, mut left, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for (found, key) in found.into_iter().zip(&share.keys) {
-        let Some(item) = found else { continue };
-        let item = prepared.answer(item)?;
-        bytes += item.as_bytes().len();
-        if bytes > BATCH_BYTES_MAX && !items.is_empty() {
-            left.push(key.clone());
-        } else {
-            items.push(item);
+/// What was found of a share.
+struct Found {
+    items: Vec<EncodedItem>,
+    left: Left,
+    /// Whether the node had no room for more.
+    is_short: bool,
+    room: AnswerRoom,
+}
+
+/// The keys of a share that were not read.
+#[derive(Debug, PartialEq)]
+enum Left {
+    /// Those from this one on.
+    From(usize),
+    /// These, says another node.
+    Keys(Vec<stator_model::Item>),
+}
+
+impl Left {
+    fn keys(self, of: &[stator_model::Item]) -> Vec<stator_model::Item> {
+        match self {
+            Self::From(first) => of.get(first..).unwrap_or_default().to_vec(),
+            Self::Keys(keys) => keys,
         }
     }
-    Ok((items, left))
+}
+
+impl Found {
+    /// Reads one item after another, as many as one answer holds and there is room for.
+    fn read(
+        prepared: &PreparedGets,
+        room: AnswerRoom,
+        get: impl Fn(&Key) -> Result<Option<EncodedItem>, ReadError>,
+    ) -> Result<Self, ReadError> {
+        let mut found = Self { items: Vec::new(), left: Left::From(0), is_short: false, room };
+        let mut bytes = 0;
+        for (at, key) in prepared.keys.iter().enumerate() {
+            found.left = Left::From(at);
+            if let Some(item) = get(key)? {
+                let item = prepared.answer(item).map_err(ReadError::Refused)?;
+                bytes += item.as_bytes().len();
+                if bytes > BATCH_BYTES_MAX && !found.items.is_empty() {
+                    return Ok(found);
+                }
+                if !found.room.take(item.as_bytes().len()) {
+                    found.is_short = true;
+                    return Ok(found);
+                }
+                found.items.push(item);
+            }
+        }
+        found.left = Left::From(prepared.keys.len());
+        Ok(found)
+    }
+
+    /// What another node has found: none of it, if there is no room for it here.
+    fn sent(
+        items: Vec<EncodedItem>,
+        left: Option<Vec<stator_model::Item>>,
+        mut room: AnswerRoom,
+    ) -> Self {
+        if room.take(items.iter().map(|item| item.as_bytes().len()).sum()) {
+            Self { items, left: Left::Keys(left.unwrap_or_default()), is_short: false, room }
+        } else {
+            Self { items: Vec::new(), left: Left::From(0), is_short: true, room }
+        }
+    }
 }
 
 /// The outcomes of a share: puts and deletes without conditions either all are done or meet an error. What met one after others

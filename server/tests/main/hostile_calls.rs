@@ -343,6 +343,29 @@ async fn answers_that_nobody_reads_take_a_bounded_share() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn describing_is_bounded_as_all_else_is() {
+    let cluster = one_node(|config| config.max_in_flight_requests = 1).await;
+    let node = cluster.node(0);
+    let before = Before::of(&node);
+    let wires = [Wire::to(&node).await, Wire::to(&node).await, Wire::to(&node).await];
+    for path in ["/stator.v1.Stator/DescribeRoutes", "/stator.v1.Stator/DescribeCluster"] {
+        let deadline = Instant::now() + PATIENCE;
+        let is_refused = async || {
+            let calls = (0..600).map(|n| wires[n % wires.len()].call(path, whole(&[])));
+            let answers = futures::future::join_all(calls).await;
+            answers.iter().any(|status| status.as_deref() == Some("8"))
+        };
+        while !is_refused().await {
+            assert!(Instant::now() < deadline, "{path} takes all that comes");
+        }
+    }
+    for wire in wires {
+        wire.vanish().await;
+    }
+    before.comes_back(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_go_in_the_midst_leave_nothing() {
     let cluster = one_node(|_| {}).await;
     let node = cluster.node(0);
