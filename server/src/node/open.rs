@@ -11,7 +11,7 @@ use stator_storage::engine::{
     Engine, EngineKind, EngineOptions, Opened, inspect, open as open_engine,
 };
 use stator_storage::log::{GroupRecovery, Log, LogOptions, Recovery};
-use stator_storage::partition::spec::list_specs;
+use stator_storage::partition::spec::list_each_spec;
 use stator_storage::partition::{AppliedRecord, PartitionSpec, ReplicaState};
 use stator_storage::{Error, Result};
 
@@ -150,14 +150,16 @@ pub(crate) struct Found {
     pub(crate) fresh: bool,
 }
 
-/// What was found: replicas to start, replicas whose deletion is to be finished, groups that are never to be made again, and groups
-/// that the log knows and the engine does not hold.
+/// What was found: replicas to start, replicas whose deletion is to be finished, groups that are never to be made again, groups
+/// that the log knows and the engine does not hold, and replicas whose records are damaged, with what is wrong: they alone do not
+/// start.
 #[derive(Default)]
 pub(crate) struct Census {
     pub(crate) start: Vec<Found>,
     pub(crate) delete: Vec<PartitionSpec>,
     pub(crate) removed: BTreeSet<GroupId>,
     pub(crate) lost: BTreeMap<GroupId, GroupRecovery>,
+    pub(crate) failed: BTreeMap<GroupId, String>,
 }
 
 /// Finds the replicas of a node.
@@ -170,15 +172,18 @@ pub(crate) fn census(engine: &dyn Engine, recovery: &Recovery) -> Result<Census>
             census.lost.insert(*group, state.clone());
         }
     }
-    for spec in list_specs(engine)? {
-        let record = AppliedRecord::read(engine, spec.group)?;
-        let record = record.ok_or_else(|| {
-            let place = format!("the replica of group {}", spec.group.0);
-            Error::corruption(place, 0, "it has no applied record")
-        })?;
-        census.lost.remove(&spec.group);
-        let known = recovery.groups.get(&spec.group);
-        if census.removed.contains(&spec.group) || record.state == ReplicaState::Deleting {
+    for (group, spec) in list_each_spec(engine)? {
+        census.lost.remove(&group);
+        let (spec, record) = match spec.and_then(|spec| with_record(engine, spec)) {
+            Ok(whole) => whole,
+            Err(error @ Error::Corruption { .. }) => {
+                census.failed.insert(group, error.to_string());
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let known = recovery.groups.get(&group);
+        if census.removed.contains(&group) || record.state == ReplicaState::Deleting {
             census.delete.push(spec);
             continue;
         }
@@ -186,6 +191,14 @@ pub(crate) fn census(engine: &dyn Engine, recovery: &Recovery) -> Result<Census>
         census.start.push(Found { spec, recovered, fresh });
     }
     Ok(census)
+}
+
+fn with_record(engine: &dyn Engine, spec: PartitionSpec) -> Result<(PartitionSpec, AppliedRecord)> {
+    let record = AppliedRecord::read(engine, spec.group)?.ok_or_else(|| {
+        let place = format!("the replica of group {}", spec.group.0);
+        Error::corruption(place, 0, "it has no applied record")
+    })?;
+    Ok((spec, record))
 }
 
 impl Census {
@@ -221,3 +234,7 @@ fn recovered(known: Option<&GroupRecovery>, record: &AppliedRecord) -> (Recovere
         None => (Recovered { applied, ..Recovered::fresh() }, true),
     }
 }
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

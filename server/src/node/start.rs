@@ -174,7 +174,10 @@ impl Node {
         let snapshots = stores.snapshots.map(Arc::new);
         if let Some(snapshots) = &snapshots {
             let starts = |group| census.start.iter().any(|found| found.spec.group == group);
-            snapshots.retain(|group| starts(group) || census.lost.contains_key(&group));
+            let is_known = |group: &GroupId| {
+                census.lost.contains_key(group) || census.failed.contains_key(group)
+            };
+            snapshots.retain(|group| starts(group) || is_known(&group));
         }
         let losses = Arc::new(Losses::default());
         let founders = if config.initial_nodes.is_empty() {
@@ -338,6 +341,10 @@ async fn begin(inner: &Inner, census: Census) -> Result<(), String> {
     for spec in census.delete {
         inner.replicas.note_gone(spec.group);
         inner.delete_in_background(spec);
+    }
+    for (group, why) in census.failed {
+        tracing::error!(group = group.0, why, "a replica is damaged and does not start");
+        inner.replicas.failed(group, why);
     }
     for found in census.start {
         let group = found.spec.group;

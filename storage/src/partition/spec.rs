@@ -228,6 +228,14 @@ pub fn read_spec(reader: &dyn Reader, group: GroupId) -> Result<Option<Partition
 /// # Errors
 /// Those of [`PartitionSpec::decode`], or a fault of the engine.
 pub fn list_specs(reader: &dyn Reader) -> Result<Vec<PartitionSpec>> {
+    list_each_spec(reader)?.into_iter().map(|(_, spec)| spec).collect()
+}
+
+/// As [`list_specs`], with those that cannot be decoded, and why.
+///
+/// # Errors
+/// A fault of the engine.
+pub fn list_each_spec(reader: &dyn Reader) -> Result<Vec<(GroupId, Result<PartitionSpec>)>> {
     let tag = EngineKey::Replica { group: GroupId(0) }.tag();
     let mut specs = Vec::new();
     reader.scan(
@@ -235,7 +243,7 @@ pub fn list_specs(reader: &dyn Reader) -> Result<Vec<PartitionSpec>> {
         Direction::Forward,
         &mut |key, value| {
             if let EngineKey::Replica { group } = EngineKey::decode(&key)? {
-                specs.push(PartitionSpec::decode(group, &value)?);
+                specs.push((group, PartitionSpec::decode(group, &value)));
             }
             Ok(ControlFlow::Continue(()))
         },
