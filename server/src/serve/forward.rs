@@ -79,7 +79,7 @@ impl Inner {
             Effect::Read => sent.await,
             Effect::Write => tokio::select! {
                 answer = sent => answer,
-                () = self.has_lost_its_leader(to, partition.group, left) => {
+                () = self.has_lost_its_leader(to, partition.group) => {
                     self.tables.set_leader(partition.group, None);
                     let what = "The node that led the partition did not answer, and another one leads by now: \
                                 the request may have been applied";
@@ -108,14 +108,14 @@ impl Inner {
     }
 
     /// Resolves once a group has come to be led by another node than that, and has been for a while: what the other was sent it does
-    /// not answer any more. Where there is no replica to tell, half of the time is as long as anybody waits.
-    async fn has_lost_its_leader(&self, leader: NodeId, group: GroupId, left: Duration) {
+    /// not answer any more. Where there is no replica to tell it never does: the call itself ends with its time.
+    async fn has_lost_its_leader(&self, leader: NodeId, group: GroupId) {
         // Who led when this began may have been named wrongly here: the other one is the newer then.
         let former = self.replicas.get(group).and_then(|replica| replica.view.leader());
         let mut changed = None;
         loop {
             let Some(replica) = self.replicas.get(group) else {
-                return tokio::time::sleep(left / 2).await;
+                return std::future::pending().await;
             };
             let now = replica.view.leader();
             let is_another = now.is_some_and(|now| now != leader) && now != former;
