@@ -12,7 +12,7 @@ use stator_storage::engine::{
 };
 use stator_storage::log::{GroupRecovery, Log, LogOptions, Recovery};
 use stator_storage::partition::spec::list_specs;
-use stator_storage::partition::{AppliedRecord, PartitionSpec, ReplicaState};
+use stator_storage::partition::{AppliedRecord, Deletion, PartitionSpec, ReplicaState};
 use stator_storage::{Error, Result};
 
 use super::metered::MeteredDisk;
@@ -155,7 +155,7 @@ pub(crate) struct Found {
 #[derive(Default)]
 pub(crate) struct Census {
     pub(crate) start: Vec<Found>,
-    pub(crate) delete: Vec<PartitionSpec>,
+    pub(crate) delete: Vec<Deletion>,
     pub(crate) removed: BTreeSet<GroupId>,
     pub(crate) lost: BTreeMap<GroupId, GroupRecovery>,
 }
@@ -170,7 +170,8 @@ pub(crate) fn census(engine: &dyn Engine, recovery: &Recovery) -> Result<Census>
             census.lost.insert(*group, state.clone());
         }
     }
-    for spec in list_specs(engine)? {
+    let held = list_specs(engine)?;
+    for spec in held.clone() {
         let record = AppliedRecord::read(engine, spec.group)?;
         let record = record.ok_or_else(|| {
             let place = format!("the replica of group {}", spec.group.0);
@@ -179,7 +180,7 @@ pub(crate) fn census(engine: &dyn Engine, recovery: &Recovery) -> Result<Census>
         census.lost.remove(&spec.group);
         let known = recovery.groups.get(&spec.group);
         if census.removed.contains(&spec.group) || record.state == ReplicaState::Deleting {
-            census.delete.push(spec);
+            census.delete.push(Deletion::new(&held, spec));
             continue;
         }
         let (recovered, fresh) = recovered(known, &record);

@@ -95,7 +95,8 @@ async fn a_replica_that_the_log_knows_and_the_engine_lost_does_not_begin_anew() 
     ensure(&node).await.expect("made");
     settled(&node).await;
     let replica = node.inner.replicas.remove(GROUP).expect("it runs");
-    while !delete_some(node.inner.engine.as_ref(), &replica.spec, DELETE_STEP).expect("deleted") {}
+    let mut deletion = Deletion::new(&[], PartitionSpec::clone(&replica.spec));
+    while !deletion.step(node.inner.engine.as_ref(), DELETE_STEP).expect("deleted") {}
     let why = ensure(&node).await.expect_err("its votes are forgotten");
     assert!(why.contains("damaged or lost"), "{why}");
 }

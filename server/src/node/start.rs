@@ -329,9 +329,9 @@ async fn begin(inner: &Inner, census: Census) -> Result<(), String> {
     for group in census.removed {
         inner.replicas.note_gone(group);
     }
-    for spec in census.delete {
-        inner.replicas.note_gone(spec.group);
-        inner.delete_in_background(spec);
+    for deletion in census.delete {
+        inner.replicas.note_gone(deletion.group());
+        inner.delete_in_background(deletion);
     }
     for found in census.start {
         let group = found.spec.group;
