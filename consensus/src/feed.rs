@@ -19,7 +19,7 @@ pub(crate) struct Feed {
     /// The last index and the bytes of each job.
     jobs: VecDeque<(u64, usize)>,
     bytes: usize,
-    /// The snapshot that the log was reset to is lost: nothing can be applied before another one comes.
+    /// The snapshot that the log begins behind is lost: nothing can be applied before another one comes.
     lacking: bool,
 }
 
@@ -42,9 +42,11 @@ impl Feed {
         Self { handed: mark, lacking: true, ..Self::new(applied, committed) }
     }
 
-    /// The snapshot to be installed is lost.
-    pub(crate) const fn lack(&mut self) {
+    /// The snapshot that all of it rests on is lost, installed or not: the applier has dropped what it was handed.
+    pub(crate) fn lack(&mut self) {
         self.lacking = true;
+        self.jobs.clear();
+        self.bytes = 0;
     }
 
     /// Whether nothing can be applied before another snapshot comes.

@@ -63,11 +63,12 @@ impl<E: Evaluator, T> Group<E, T> {
         cx.effects.snapshots_wanted.push((self.spec.group, to));
     }
 
-    /// The snapshot that this replica's log was reset to cannot be installed.
-    pub(crate) fn snapshot_lost(&mut self) {
-        if self.feed.applied() < self.node.store().mark().0 {
-            self.feed.lack();
-        }
+    /// The snapshot that this replica's log begins behind cannot be installed, or was, and the engine has lost it. A leader without
+    /// data hands over to one that has them.
+    pub(crate) fn snapshot_lost(&mut self, cx: &Context<'_, E, T>) {
+        self.sleep.wake();
+        self.feed.lack();
+        self.hand_over(cx, None);
     }
 
     /// Asks the leader for a snapshot in place of one that was lost. raft-rs does so only once the log has got an entry of the

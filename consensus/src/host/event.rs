@@ -101,7 +101,8 @@ pub enum Event<E: Evaluator, T> {
         /// Whether it is complete there.
         arrived: bool,
     },
-    /// The snapshot that a replica's log was reset to cannot be installed: its files are gone, or damaged.
+    /// The snapshot that a replica's log begins behind is lost, whether it has been installed or not: the engine does not hold it, and
+    /// its files are gone, or damaged. What was handed to the applier is dropped.
     SnapshotLost {
         /// The group.
         group: GroupId,

@@ -228,7 +228,7 @@ impl<E: Evaluator, T> Host<E, T> {
                 self.of_group(turn, effects, group, |group, _| group.snapshot_sent(to, arrived));
             }
             Event::SnapshotLost { group } => {
-                self.of_group(turn, effects, group, |group, _| group.snapshot_lost());
+                self.of_group(turn, effects, group, |group, cx| group.snapshot_lost(cx));
             }
             Event::HandOver { group, to } => {
                 self.of_group(turn, effects, group, |group, cx| group.hand_over(cx, to));

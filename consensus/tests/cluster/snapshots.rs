@@ -178,6 +178,35 @@ fn a_replica_that_cannot_install_its_snapshot_gets_another() {
     assert_eq!(world.counts.snapshots, 2);
 }
 
+/// It had been installed, and what came behind it applied.
+#[test]
+fn a_replica_that_lost_a_snapshot_it_had_installed_gets_another() {
+    let mut world = left_behind(81);
+    world.boot(3);
+    world.run_until("the snapshot", |world| world.counts.snapshots == 1);
+    put_done(&mut world, 31);
+    finish(&mut world);
+    world.node(3).jobs.clear();
+    world.tell(3, Event::SnapshotLost { group: GROUP });
+    put_done(&mut world, 32);
+    world.run_until("another", |world| world.counts.snapshots == 2);
+    finish(&mut world);
+}
+
+#[test]
+fn a_leader_that_lost_its_data_hands_over_and_gets_a_snapshot() {
+    let mut world = World::with_group(3, 82, small());
+    put_done(&mut world, 1);
+    let before = world.await_leader(GROUP);
+    world.tell(before, Event::SnapshotLost { group: GROUP });
+    world.run_until("another leader", |world| {
+        world.leader(GROUP).is_some_and(|leader| leader != before)
+    });
+    put_done(&mut world, 2);
+    world.run_until("its snapshot", |world| world.counts.snapshots == 1);
+    finish(&mut world);
+}
+
 #[test]
 fn a_replica_without_data_votes_and_does_not_lead() {
     let mut world = about_to_install(90);
