@@ -7,6 +7,7 @@
 //!                           └── the log is kept from here on, within a budget and for a time ──────┘
 //! ```
 //!
+//! That time begins anew with each [`SnapshotGoesOn`](crate::Event::SnapshotGoesOn): how long a transfer takes is a matter of its size.
 //! Whatever does not end by [`SnapshotSent`](crate::Event::SnapshotSent) ends by its time, by the loss of leadership, or because
 //! the follower caught up otherwise; the effects say so, and raft-rs is told, because a follower whose snapshot was lost and not
 //! reported is wedged for good.
@@ -128,6 +129,13 @@ impl<E: Evaluator, T> Group<E, T> {
         metadata.term = term;
         metadata.mut_conf_state().set_voters(voters);
         self.node.mut_store().offer(Some((to, snapshot)));
+    }
+
+    /// The sending of a snapshot has come further: it has its time once more.
+    pub(crate) fn snapshot_goes_on(&mut self, cx: &Context<'_, E, T>, to: ReplicaId) {
+        if let Some(outgoing) = self.outgoing.as_mut().filter(|outgoing| outgoing.to == to) {
+            outgoing.until_tick = cx.tick + cx.config.snapshot_ticks;
+        }
     }
 
     /// How the sending of a snapshot ended (R9).

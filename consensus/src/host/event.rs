@@ -92,6 +92,13 @@ pub enum Event<E: Evaluator, T> {
         /// What the receiver's shell needs to know; opaque here.
         header: Bytes,
     },
+    /// A snapshot under way has come further.
+    SnapshotGoesOn {
+        /// The group.
+        group: GroupId,
+        /// Whom it is sent to.
+        to: ReplicaId,
+    },
     /// A snapshot has arrived, or has not.
     SnapshotSent {
         /// The group.

@@ -1,6 +1,6 @@
 //! Truncated logs, and followers that are too far behind for them.
 
-use stator_consensus::{Class, Config, Event, PeerMessage};
+use stator_consensus::{Class, Config, Event, PeerMessage, ReplicaId};
 
 use crate::history::End;
 use crate::stories::{GROUP, await_end, finish, put_done};
@@ -261,6 +261,30 @@ fn a_snapshot_that_nobody_reports_is_given_up() {
     world.drops_wishes = false;
     finish(&mut world);
     assert_eq!(world.counts.snapshots, 1);
+}
+
+#[test]
+fn a_snapshot_that_goes_on_takes_as_long_as_it_takes() {
+    let config = Config { snapshot_ticks: 20, ..small() };
+    let mut world = World::with_group(3, 6, config);
+    put_done(&mut world, 1);
+    world.crash(3);
+    for value in 2..=30 {
+        put_done(&mut world, value);
+    }
+    world.run(SECOND);
+    press(&mut world);
+    world.drops_wishes = true;
+    world.boot(3);
+    let leader = world.await_leader(GROUP);
+    for _ in 0..20 {
+        world.run(SECOND / 5);
+        world.tell(leader, Event::SnapshotGoesOn { group: GROUP, to: ReplicaId(103) });
+    }
+    assert_eq!(world.counts.snapshots_over, 0);
+    world.drops_wishes = false;
+    world.run_until("the end of one that stands still", |world| world.counts.snapshots_over == 1);
+    finish(&mut world);
 }
 
 #[test]
