@@ -245,11 +245,13 @@ impl Inner {
         (gone, tombstone)
     }
 
-    /// Deletes what is left of a replica's data, at a pace that leaves room for others.
+    /// Deletes what is left of a replica's data, at a pace that leaves room for others: one replica after another, since all of them
+    /// write through the lock that what is applied goes through too.
     pub(crate) fn delete_in_background(&self, mut deletion: Deletion) {
-        let engine = self.engine.clone();
+        let (engine, turn) = (self.engine.clone(), self.deleting.clone());
         let mut stop = self.stop.subscribe();
         let deleting = async move {
+            let mut has_turn = turn.lock().await;
             loop {
                 let engine = engine.clone();
                 let stepped = tokio::task::spawn_blocking(move || {
@@ -263,7 +265,10 @@ impl Inner {
                     Ok(true) => return,
                     Err(error) => {
                         tracing::error!(group = deletion.group().0, %error, "a removed replica's data could not be deleted");
+                        // It is not in the way of the others.
+                        drop(has_turn);
                         tokio::time::sleep(Duration::from_secs(1)).await;
+                        has_turn = turn.lock().await;
                     }
                 }
             }

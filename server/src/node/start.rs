@@ -255,6 +255,7 @@ impl Node {
             hosts,
             appliers,
             life: tokio::sync::Mutex::new(()),
+            deleting: Arc::default(),
             request_counter: AtomicU64::new(0),
             joined: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
