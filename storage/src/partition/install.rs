@@ -55,7 +55,8 @@ impl PartitionApplier {
         }
         self.generation.close();
         let to_clear = Some(self.spec.items());
-        self.installation = Some(Installation { reader, to_clear, steps: record.install_steps });
+        let steps = record.install_steps;
+        self.installation = Some(Box::new(Installation { reader, to_clear, steps }));
         self.step(Batch::default())
     }
 
@@ -99,7 +100,9 @@ impl PartitionApplier {
     /// `Error::Corruption` if the footer is not this snapshot's, or chunks are missing; a fault of the engine. In either case
     /// the installation has to begin again.
     pub fn finish_install(&mut self, frame: &Bytes) -> Result<AppliedMark> {
-        let Some(Installation { reader, to_clear: None, steps }) = self.installation.take() else {
+        let Some(Installation { reader, to_clear: None, steps }) =
+            self.installation.take().map(|it| *it)
+        else {
             return Err(self.fault("a snapshot ends before the range is cleared"));
         };
         self.expect_steps(steps)?;
