@@ -45,7 +45,7 @@ pub struct Config {
     pub host_cache_bytes_max: usize,
     /// Entries applied since the last truncation that make a leader truncate its log again.
     pub truncate_entries: u64,
-    /// Ticks after which a snapshot that was wanted and not reported sent is given up.
+    /// Ticks after which a snapshot that was wanted, and of which nothing was reported since, is given up.
     pub snapshot_ticks: u64,
     /// Bytes of entries that may be added to the log while it is kept for a snapshot under way, before it is no longer kept.
     pub snapshot_log_bytes_max: usize,

@@ -21,7 +21,7 @@ pub(crate) struct Feed {
     bytes: usize,
     /// Bytes of entries known committed and not yet handed out, but for those that only a restart has left.
     unhanded: usize,
-    /// The snapshot that the log was reset to is lost: nothing can be applied before another one comes.
+    /// The snapshot that the log begins behind is lost: nothing can be applied before another one comes.
     lacking: bool,
 }
 
@@ -45,9 +45,11 @@ impl Feed {
         Self { handed: mark, lacking: true, ..Self::new(applied, committed) }
     }
 
-    /// The snapshot to be installed is lost.
-    pub(crate) const fn lack(&mut self) {
+    /// The snapshot that all of it rests on is lost, installed or not: the applier has dropped what it was handed.
+    pub(crate) fn lack(&mut self) {
         self.lacking = true;
+        self.jobs.clear();
+        self.bytes = 0;
     }
 
     /// Whether nothing can be applied before another snapshot comes.

@@ -12,7 +12,8 @@ use stator_storage::machine::AppliedMark;
 use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::spec::list_specs;
 use stator_storage::partition::{
-    AppliedRecord, PartitionApplier, PartitionEvaluator, PartitionSpec, ReplicaState, initialise,
+    AppliedRecord, Deletion, PartitionApplier, PartitionEvaluator, PartitionSpec, ReplicaState,
+    initialise,
 };
 
 use crate::evaluator::SimEvaluator;
@@ -145,13 +146,13 @@ impl World {
         });
         let specs = list_specs(engine.as_ref()).map_err(|error| error.to_string())?;
         self.check("tables", tables::known(node, &recovery.groups, &specs));
-        for spec in specs {
+        for spec in specs.clone() {
             let known = recovery.groups.get(&spec.group);
             let state = read_record(&engine, spec.group)?.state;
             if state == ReplicaState::Deleting || known.is_some_and(|known| known.tombstone) {
                 let removed = self.nodes[node].process.as_mut().map(|process| &mut process.removed);
                 removed.and_then(|removed| removed.insert(spec.group, true));
-                self.give_work(node, Work::Delete(Box::new(spec)));
+                self.give_work(node, Work::Delete(Box::new(Deletion::new(&specs, spec))));
                 continue;
             }
             let holds = self.invariants.tables.made(node, spec.group);

@@ -17,7 +17,9 @@ use stator_storage::key::EngineKey;
 use stator_storage::log::{Files, LogCore, LogEntry, Record, Write, read_entries};
 use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::generation::Noted;
-use stator_storage::partition::{DataGeneration, PartitionApplier, PartitionSpec, SnapshotWriter};
+use stator_storage::partition::{
+    DataGeneration, Deletion, PartitionApplier, PartitionSpec, SnapshotWriter,
+};
 
 use crate::catalog::carry::OrderOf;
 use crate::catalog::replicas::Removed;
@@ -127,7 +129,7 @@ pub(crate) enum Work {
     /// A replica is removed for good, on this order.
     Remove(GroupId, OrderOf),
     /// What is left of a removed replica is deleted.
-    Delete(Box<PartitionSpec>),
+    Delete(Box<Deletion>),
 }
 
 /// A snapshot that is being installed.

@@ -5,10 +5,12 @@
 //! saw them are told that nothing was done.
 //!
 //! The evaluator reads the engine, and the engine may be replaced under it (a snapshot, a reopening): as any reader it notes the
-//! data's generation before and checks it after, and what was evaluated across a change is taken back.
+//! data's generation before and checks it after, and what was evaluated across a change is taken back. So is what was evaluated while
+//! the engine could not be read; only damaged data stop the replica.
 
 use raft::StateRole;
 use raft::eraftpb::{Entry, Message, MessageType};
+use stator_storage::Error;
 use stator_storage::machine::{Draft, Evaluator};
 use stator_storage::mutation::{Mutation, planted};
 
@@ -30,8 +32,13 @@ pub(super) struct Leading {
 enum Filled {
     /// It is full, or there are no more requests.
     Whole,
-    /// The data was replaced meanwhile: nothing that was evaluated counts.
+    /// The data was replaced meanwhile, or could not be read: nothing that was evaluated counts.
     Disturbed,
+}
+
+/// Whether the replica's data are at fault; whatever else an engine fails of may pass.
+const fn stops(error: &Error) -> bool {
+    matches!(error, Error::Corruption { .. } | Error::Version { .. })
 }
 
 impl<E: Evaluator, T> Group<E, T> {
@@ -119,7 +126,12 @@ impl<E: Evaluator, T> Group<E, T> {
         if !self.lease.view().holds_unleased(ticket) {
             return Ok(());
         }
-        begun.map_err(|error| error.to_string())?;
+        match begun {
+            Ok(()) => {}
+            Err(error) if stops(&error) => return Err(error.to_string()),
+            // The next turn tries again.
+            Err(_) => return Ok(()),
+        }
         self.leading = Some(Leading { ready: true, ..leading });
         self.lease.view().set_serves(true);
         if self.is_alone() {
@@ -189,7 +201,14 @@ impl<E: Evaluator, T> Group<E, T> {
             if !self.lease.view().holds_unleased(ticket) {
                 return Ok(Filled::Disturbed);
             }
-            let evaluated = evaluated.map_err(|error| error.to_string())?;
+            let evaluated = match evaluated {
+                Ok(evaluated) => evaluated,
+                Err(error) if stops(&error) => return Err(error.to_string()),
+                Err(error) => {
+                    tracing::warn!(group = self.spec.group.0, %error, "a request was not evaluated");
+                    return Ok(Filled::Disturbed);
+                }
+            };
             let Some(token) = self.evaluating.take() else { break };
             if evaluated.rests_on == draft.index {
                 self.drafted.push((token, evaluated.outcome));

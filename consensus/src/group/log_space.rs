@@ -7,6 +7,7 @@
 //!                           └── the log is kept from here on, within a budget and for a time ──────┘
 //! ```
 //!
+//! That time begins anew with each [`SnapshotGoesOn`](crate::Event::SnapshotGoesOn): how long a transfer takes is a matter of its size.
 //! Whatever does not end by [`SnapshotSent`](crate::Event::SnapshotSent) ends by its time, by the loss of leadership, or because
 //! the follower caught up otherwise; the effects say so, and raft-rs is told, because a follower whose snapshot was lost and not
 //! reported is wedged for good.
@@ -63,11 +64,12 @@ impl<E: Evaluator, T> Group<E, T> {
         cx.effects.snapshots_wanted.push((self.spec.group, to));
     }
 
-    /// The snapshot that this replica's log was reset to cannot be installed.
-    pub(crate) fn snapshot_lost(&mut self) {
-        if self.feed.applied() < self.node.store().mark().0 {
-            self.feed.lack();
-        }
+    /// The snapshot that this replica's log begins behind cannot be installed, or was, and the engine has lost it. A leader without
+    /// data hands over to one that has them.
+    pub(crate) fn snapshot_lost(&mut self, cx: &Context<'_, E, T>) {
+        self.sleep.wake();
+        self.feed.lack();
+        self.hand_over(cx, None);
     }
 
     /// Asks the leader for a snapshot in place of one that was lost. raft-rs does so only once the log has got an entry of the
@@ -127,6 +129,13 @@ impl<E: Evaluator, T> Group<E, T> {
         metadata.term = term;
         metadata.mut_conf_state().set_voters(voters);
         self.node.mut_store().offer(Some((to, snapshot)));
+    }
+
+    /// The sending of a snapshot has come further: it has its time once more.
+    pub(crate) fn snapshot_goes_on(&mut self, cx: &Context<'_, E, T>, to: ReplicaId) {
+        if let Some(outgoing) = self.outgoing.as_mut().filter(|outgoing| outgoing.to == to) {
+            outgoing.until_tick = cx.tick + cx.config.snapshot_ticks;
+        }
     }
 
     /// How the sending of a snapshot ended (R9).

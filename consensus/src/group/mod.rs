@@ -330,6 +330,7 @@ impl<E: Evaluator, T> Group<E, T> {
     /// is committed and not applied when it campaigns, and panics if some of it is not there.
     fn has_caught_up(&self, config: &Config) -> bool {
         self.node.raft.raft_log.last_index() > 0
+            && !self.feed.is_lacking()
             && self.feed.applied() >= self.node.raft.raft_log.first_index() - 1
             && self.feed.is_near(config.apply_backlog_bytes_max)
     }
@@ -395,6 +396,7 @@ impl<E: Evaluator, T> Group<E, T> {
             && self.waiting.is_empty()
             && self.reads.len() == self.renewals
             && self.outbox.is_empty()
+            && !self.feed.is_lacking()
             && self.feed.applied() == self.node.raft.raft_log.committed
     }
 }

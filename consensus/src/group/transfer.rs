@@ -65,7 +65,7 @@ impl<E: Evaluator, T> Group<E, T> {
         }
     }
 
-    /// Gives up a transfer of which nothing came, and begins one on a host that retires.
+    /// Gives up a transfer of which nothing came, and begins one on a host that retires, or if the leader has lost its data.
     pub(super) fn tick_transfer(&mut self, cx: &Context<'_, E, T>) {
         if let Some(transfer) = self.transfer {
             let is_refused = transfer.begun && self.node.raft.lead_transferee.is_none();
@@ -76,7 +76,7 @@ impl<E: Evaluator, T> Group<E, T> {
                     self.lease.lead(self.node.raft.term);
                 }
             }
-        } else if cx.retiring && !self.is_alone() {
+        } else if (cx.retiring || self.feed.is_lacking()) && !self.is_alone() {
             self.hand_over(cx, None);
         }
     }

@@ -92,6 +92,13 @@ pub enum Event<E: Evaluator, T> {
         /// What the receiver's shell needs to know; opaque here.
         header: Bytes,
     },
+    /// A snapshot under way has come further.
+    SnapshotGoesOn {
+        /// The group.
+        group: GroupId,
+        /// Whom it is sent to.
+        to: ReplicaId,
+    },
     /// A snapshot has arrived, or has not.
     SnapshotSent {
         /// The group.
@@ -101,7 +108,8 @@ pub enum Event<E: Evaluator, T> {
         /// Whether it is complete there.
         arrived: bool,
     },
-    /// The snapshot that a replica's log was reset to cannot be installed: its files are gone, or damaged.
+    /// The snapshot that a replica's log begins behind is lost, whether it has been installed or not: the engine does not hold it, and
+    /// its files are gone, or damaged. What was handed to the applier is dropped.
     SnapshotLost {
         /// The group.
         group: GroupId,

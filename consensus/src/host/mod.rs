@@ -224,11 +224,14 @@ impl<E: Evaluator, T> Host<E, T> {
                     group.offer_snapshot(cx, (index, term), header);
                 });
             }
+            Event::SnapshotGoesOn { group, to } => {
+                self.of_group(turn, effects, group, |group, cx| group.snapshot_goes_on(cx, to));
+            }
             Event::SnapshotSent { group, to, arrived } => {
                 self.of_group(turn, effects, group, |group, _| group.snapshot_sent(to, arrived));
             }
             Event::SnapshotLost { group } => {
-                self.of_group(turn, effects, group, |group, _| group.snapshot_lost());
+                self.of_group(turn, effects, group, |group, cx| group.snapshot_lost(cx));
             }
             Event::HandOver { group, to } => {
                 self.of_group(turn, effects, group, |group, cx| group.hand_over(cx, to));

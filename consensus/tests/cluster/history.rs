@@ -58,7 +58,7 @@ impl History {
             // Those that are meant to fail are reads.
             Request::PutIf { key, expected: u64::MAX, .. } => (key, What::Read),
             Request::PutIf { key, value, .. } => (key, What::Write(value)),
-            Request::Fail { .. } | Request::Disturb => (0, What::Other),
+            Request::Fail { .. } | Request::Unreadable | Request::Disturb => (0, What::Other),
         };
         let operation = Operation { node, group, key, what, begun: now, end: None };
         self.operations.insert(token, operation);

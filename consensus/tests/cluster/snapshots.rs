@@ -1,6 +1,6 @@
 //! Truncated logs, and followers that are too far behind for them.
 
-use stator_consensus::{Class, Config, Event, GroupId, PeerMessage};
+use stator_consensus::{Class, Config, Event, GroupId, PeerMessage, ReplicaId};
 
 use crate::history::End;
 use crate::node::Job;
@@ -179,6 +179,35 @@ fn a_replica_that_cannot_install_its_snapshot_gets_another() {
     assert_eq!(world.counts.snapshots, 2);
 }
 
+/// It had been installed, and what came behind it applied.
+#[test]
+fn a_replica_that_lost_a_snapshot_it_had_installed_gets_another() {
+    let mut world = left_behind(81);
+    world.boot(3);
+    world.run_until("the snapshot", |world| world.counts.snapshots == 1);
+    put_done(&mut world, 31);
+    finish(&mut world);
+    world.node(3).jobs.clear();
+    world.tell(3, Event::SnapshotLost { group: GROUP });
+    put_done(&mut world, 32);
+    world.run_until("another", |world| world.counts.snapshots == 2);
+    finish(&mut world);
+}
+
+#[test]
+fn a_leader_that_lost_its_data_hands_over_and_gets_a_snapshot() {
+    let mut world = World::with_group(3, 82, small());
+    put_done(&mut world, 1);
+    let before = world.await_leader(GROUP);
+    world.tell(before, Event::SnapshotLost { group: GROUP });
+    world.run_until("another leader", |world| {
+        world.leader(GROUP).is_some_and(|leader| leader != before)
+    });
+    put_done(&mut world, 2);
+    world.run_until("its snapshot", |world| world.counts.snapshots == 1);
+    finish(&mut world);
+}
+
 #[test]
 fn a_replica_without_data_votes_and_does_not_lead() {
     let mut world = about_to_install(90);
@@ -233,6 +262,30 @@ fn a_snapshot_that_nobody_reports_is_given_up() {
     world.drops_wishes = false;
     finish(&mut world);
     assert_eq!(world.counts.snapshots, 1);
+}
+
+#[test]
+fn a_snapshot_that_goes_on_takes_as_long_as_it_takes() {
+    let config = Config { snapshot_ticks: 20, ..small() };
+    let mut world = World::with_group(3, 6, config);
+    put_done(&mut world, 1);
+    world.crash(3);
+    for value in 2..=30 {
+        put_done(&mut world, value);
+    }
+    world.run(SECOND);
+    press(&mut world);
+    world.drops_wishes = true;
+    world.boot(3);
+    let leader = world.await_leader(GROUP);
+    for _ in 0..20 {
+        world.run(SECOND / 5);
+        world.tell(leader, Event::SnapshotGoesOn { group: GROUP, to: ReplicaId(103) });
+    }
+    assert_eq!(world.counts.snapshots_over, 0);
+    world.drops_wishes = false;
+    world.run_until("the end of one that stands still", |world| world.counts.snapshots_over == 1);
+    finish(&mut world);
 }
 
 #[test]

@@ -437,6 +437,20 @@ fn a_fault_in_one_group_leaves_the_others_alone_and_loses_no_token() {
 }
 
 #[test]
+fn an_engine_that_cannot_be_read_for_a_moment_stops_nothing() {
+    let mut world = World::with_group(1, 21, Config::default());
+    put_done(&mut world, 1);
+    let mut ask = |request| world.submit(1, GROUP, request);
+    let refused = [ask(Request::Put { key: 1, value: 2 }), ask(Request::Unreadable)];
+    let behind = ask(Request::PutIf { key: 1, expected: 1, value: 3 });
+    for token in refused {
+        await_end(&mut world, token, &End::Refused(Refusal::Throttled));
+    }
+    await_end(&mut world, behind, &End::Done);
+    finish(&mut world);
+}
+
+#[test]
 fn a_removed_replica_does_not_come_back() {
     let mut world = World::with_group(3, 20, Config::default());
     put_done(&mut world, 1);

@@ -35,7 +35,9 @@ pub(crate) enum Request {
     },
     /// The data is replaced while it is read.
     Disturb,
-    /// The evaluator fails, or panics.
+    /// The engine cannot be read at this moment.
+    Unreadable,
+    /// The data are damaged, or the evaluator panics.
     Fail {
         panic: bool,
     },
@@ -207,7 +209,8 @@ impl Evaluator for Evaluating {
                 Ok(Evaluated { outcome: Outcome::Done, rests_on: 0 })
             }
             Request::Fail { panic: true } => panic!("the evaluator was asked to panic"),
-            Request::Fail { panic: false } => Err(Error::Engine("asked to fail".into())),
+            Request::Fail { panic: false } => Err(Error::corruption("asked to fail", 0, "")),
+            Request::Unreadable => Err(Error::Engine("asked to fail".into())),
         }
     }
 

@@ -85,6 +85,8 @@ pub(crate) struct Inner {
     appliers: Vec<ApplyMailbox>,
     /// One replica is made or removed at a time.
     life: tokio::sync::Mutex<()>,
+    /// What is left of one replica is deleted at a time.
+    deleting: Arc<tokio::sync::Mutex<()>>,
     request_counter: AtomicU64,
     joined: AtomicBool,
     leaving: AtomicBool,

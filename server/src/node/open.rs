@@ -12,7 +12,7 @@ use stator_storage::engine::{
 };
 use stator_storage::log::{GroupRecovery, Log, LogOptions, Recovery};
 use stator_storage::partition::spec::list_each_spec;
-use stator_storage::partition::{AppliedRecord, PartitionSpec, ReplicaState};
+use stator_storage::partition::{AppliedRecord, Deletion, PartitionSpec, ReplicaState};
 use stator_storage::{Error, Result};
 
 use super::metered::MeteredDisk;
@@ -156,7 +156,7 @@ pub(crate) struct Found {
 #[derive(Default)]
 pub(crate) struct Census {
     pub(crate) start: Vec<Found>,
-    pub(crate) delete: Vec<PartitionSpec>,
+    pub(crate) delete: Vec<Deletion>,
     pub(crate) removed: BTreeSet<GroupId>,
     pub(crate) lost: BTreeMap<GroupId, GroupRecovery>,
     pub(crate) failed: BTreeMap<GroupId, String>,
@@ -172,7 +172,10 @@ pub(crate) fn census(engine: &dyn Engine, recovery: &Recovery) -> Result<Census>
             census.lost.insert(*group, state.clone());
         }
     }
-    for (group, spec) in list_each_spec(engine)? {
+    let each = list_each_spec(engine)?;
+    // Whose record is damaged owns a range that nobody knows: then nothing is deleted.
+    let held: Result<Vec<PartitionSpec>> = each.iter().map(|(_, spec)| spec.clone()).collect();
+    for (group, spec) in each {
         census.lost.remove(&group);
         let (spec, record) = match spec.and_then(|spec| with_record(engine, spec)) {
             Ok(whole) => whole,
@@ -184,7 +187,9 @@ pub(crate) fn census(engine: &dyn Engine, recovery: &Recovery) -> Result<Census>
         };
         let known = recovery.groups.get(&group);
         if census.removed.contains(&group) || record.state == ReplicaState::Deleting {
-            census.delete.push(spec);
+            if let Ok(held) = &held {
+                census.delete.push(Deletion::new(held, spec));
+            }
             continue;
         }
         let (recovered, fresh) = recovered(known, &record);

@@ -10,8 +10,7 @@ use stator_consensus::{
 use stator_storage::machine::{AppliedMark, GroupId};
 use stator_storage::partition::spec::list_specs;
 use stator_storage::partition::{
-    PartitionApplier, PartitionEvaluator, PartitionSpec, delete_some, delete_some_beside,
-    initialise_all,
+    Deletion, PartitionApplier, PartitionEvaluator, PartitionSpec, initialise_all,
 };
 use tokio::sync::oneshot;
 
@@ -208,19 +207,19 @@ impl Inner {
                 };
                 // The first step says that the range is worth nothing any more; flushed, that survives a crash, and the next start
                 // goes on from there.
-                let spec = held[place].clone();
-                if delete_some_beside(engine.as_ref(), &held, &spec, DELETE_STEP)? {
+                let mut deletion = Deletion::new(&held, held[place].clone());
+                if deletion.step(engine.as_ref(), DELETE_STEP)? {
                     held.remove(place);
                 } else {
-                    left.push(spec);
+                    left.push(deletion);
                 }
             }
             engine.flush()?;
             Ok::<_, stator_storage::Error>(left)
         });
         let left = deleted.await.map_err(|_| "the engine failed")?;
-        for spec in left.map_err(|error| error.to_string())? {
-            self.delete_in_background(spec);
+        for deletion in left.map_err(|error| error.to_string())? {
+            self.delete_in_background(deletion);
         }
         groups.iter().for_each(|group| self.replicas.note_gone(*group));
         Ok(())
@@ -246,22 +245,30 @@ impl Inner {
         (gone, tombstone)
     }
 
-    /// Deletes what is left of a replica's data, at a pace that leaves room for others.
-    pub(crate) fn delete_in_background(&self, spec: PartitionSpec) {
-        let engine = self.engine.clone();
+    /// Deletes what is left of a replica's data, at a pace that leaves room for others: one replica after another, since all of them
+    /// write through the lock that what is applied goes through too.
+    pub(crate) fn delete_in_background(&self, mut deletion: Deletion) {
+        let (engine, turn) = (self.engine.clone(), self.deleting.clone());
         let mut stop = self.stop.subscribe();
         let deleting = async move {
+            let mut has_turn = turn.lock().await;
             loop {
-                let (engine, step) = (engine.clone(), spec.clone());
-                let deleted = tokio::task::spawn_blocking(move || {
-                    delete_some(engine.as_ref(), &step, DELETE_STEP)
+                let engine = engine.clone();
+                let stepped = tokio::task::spawn_blocking(move || {
+                    let deleted = deletion.step(engine.as_ref(), DELETE_STEP);
+                    (deletion, deleted)
                 });
-                match deleted.await {
-                    Ok(Ok(false)) => tokio::time::sleep(Duration::from_millis(10)).await,
-                    Ok(Ok(true)) | Err(_) => return,
-                    Ok(Err(error)) => {
-                        tracing::error!(group = spec.group.0, %error, "a removed replica's data could not be deleted");
+                let Ok((stepped, deleted)) = stepped.await else { return };
+                deletion = stepped;
+                match deleted {
+                    Ok(false) => tokio::time::sleep(Duration::from_millis(10)).await,
+                    Ok(true) => return,
+                    Err(error) => {
+                        tracing::error!(group = deletion.group().0, %error, "a removed replica's data could not be deleted");
+                        // It is not in the way of the others.
+                        drop(has_turn);
                         tokio::time::sleep(Duration::from_secs(1)).await;
+                        has_turn = turn.lock().await;
                     }
                 }
             }

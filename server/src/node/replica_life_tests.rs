@@ -95,9 +95,29 @@ async fn a_replica_that_the_log_knows_and_the_engine_lost_does_not_begin_anew() 
     ensure(&node).await.expect("made");
     settled(&node).await;
     let replica = node.inner.replicas.remove(GROUP).expect("it runs");
-    while !delete_some(node.inner.engine.as_ref(), &replica.spec, DELETE_STEP).expect("deleted") {}
+    let mut deletion = Deletion::new(&[], PartitionSpec::clone(&replica.spec));
+    while !deletion.step(node.inner.engine.as_ref(), DELETE_STEP).expect("deleted") {}
     let why = ensure(&node).await.expect_err("its votes are forgotten");
     assert!(why.contains("damaged or lost"), "{why}");
+}
+
+#[tokio::test]
+async fn what_is_left_of_replicas_is_deleted_one_after_another() {
+    let node = node().await;
+    let engine = node.inner.engine.clone();
+    initialise_all(engine.as_ref(), &[(spec(0), None), (spec(1), None)]).expect("begun");
+    let left =
+        || list_specs(engine.as_ref()).expect("specs").iter().filter(|it| it.table_id == 9).count();
+    let turn = node.inner.deleting.lock().await;
+    for number in 0..2 {
+        node.inner.delete_in_background(Deletion::new(&[], spec(number)));
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(left(), 2, "another has its turn");
+    drop(turn);
+    while left() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 #[tokio::test]

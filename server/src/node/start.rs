@@ -264,6 +264,7 @@ impl Node {
             hosts,
             appliers,
             life: tokio::sync::Mutex::new(()),
+            deleting: Arc::default(),
             request_counter: AtomicU64::new(0),
             joined: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -338,9 +339,9 @@ async fn begin(inner: &Inner, census: Census) -> Result<(), String> {
     for group in census.removed {
         inner.replicas.note_gone(group);
     }
-    for spec in census.delete {
-        inner.replicas.note_gone(spec.group);
-        inner.delete_in_background(spec);
+    for deletion in census.delete {
+        inner.replicas.note_gone(deletion.group());
+        inner.delete_in_background(deletion);
     }
     for (group, why) in census.failed {
         tracing::error!(group = group.0, why, "a replica is damaged and does not start");

@@ -5,7 +5,8 @@
 //!
 //! An engine that fails is opened again in place; what it lost by that is applied once more from the log, which holds everything
 //! the engine has not flushed, or installed once more from a snapshot's file, which stays until then. Until it has caught up, the
-//! replicas answer no reads. On a full disk that waits for room, and the engine is read as it is meanwhile.
+//! replicas answer no reads. On a full disk that waits for room, and the engine is read as it is meanwhile. One that fails on and on
+//! for another reason ends the node, and so does a log that cannot be read back: the log has it all, and others lead meanwhile.
 //!
 //! ```text
 //!   Serving ──install──▶ Installing ──last step──▶ Serving
@@ -16,7 +17,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stator_consensus::{ApplyJob, Event, InstallJob, ReplicaView};
 use stator_storage::engine::Engine;
@@ -36,6 +37,8 @@ use crate::snapshots::install::{InstallRun, Progress};
 
 /// How long to wait before a failed engine is opened once more.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+/// How long an engine may fail, for another reason than a full disk, before the node ends: it keeps its leaderships meanwhile.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 10 });
 /// Bytes of entries read back from the log at once.
 const REPLAY_BYTES: u64 = 8 << 20;
 
@@ -182,6 +185,7 @@ impl ApplyShell {
 
     fn apply(&self, replicas: &mut All, job: ApplyJob) {
         let group = job.group;
+        let mut since = Instant::now();
         loop {
             let Some(replica) = replicas.get_mut(&group) else { return };
             match &mut replica.phase {
@@ -192,7 +196,7 @@ impl ApplyShell {
             match replica.apply(&job.entries) {
                 Ok(()) => return self.applied(group, replica.applied),
                 // That brings the replica to where it was before, and the job is tried again.
-                Err(error) if is_engines(&error) => self.recover(replicas, &error),
+                Err(error) if is_engines(&error) => self.recover(replicas, &error, &mut since),
                 Err(error) => return self.fail(replicas, group, &error),
             }
         }
@@ -205,6 +209,9 @@ impl ApplyShell {
     fn fail(&self, replicas: &mut All, group: GroupId, error: &Error) {
         replicas.remove(&group);
         let reason = error.to_string();
+        if matches!(error, Error::LogFailed(_)) {
+            (self.fatal)(reason.clone());
+        }
         tracing::error!(group = group.0, reason, "a replica stopped: it cannot apply");
         self.replicas.failed(group, reason.clone());
         self.host.push(Event::Stop { group, reason });
@@ -281,7 +288,7 @@ impl ApplyShell {
                 let restored = installing.restored.take();
                 self.lack(group, replica, restored, &why);
             }
-            Err(error) => self.recover(replicas, &error),
+            Err(error) => self.recover(replicas, &error, &mut Instant::now()),
         }
     }
 
@@ -299,7 +306,9 @@ impl ApplyShell {
         replica.applied = target;
         match replica.replay(group, &self.log) {
             Ok(()) => self.losses.recovered(group),
-            Err(error) if is_engines(&error) => self.recover(replicas, &error),
+            Err(error) if is_engines(&error) => {
+                self.recover(replicas, &error, &mut Instant::now());
+            }
             Err(error) => return self.fail(replicas, group, &error),
         }
         match installing.restored {
@@ -314,8 +323,8 @@ impl ApplyShell {
     // An engine that failed.
 
     /// Opens the engine again, and applies once more what it lost. All replicas share it, so all may have lost something. A node
-    /// that is to end does not wait for that: the log has it all.
-    fn recover(&self, replicas: &mut All, failure: &Error) {
+    /// that is to end does not wait for that: the log has it all. It ends if this has gone on since so long ago.
+    fn recover(&self, replicas: &mut All, failure: &Error, since: &mut Instant) {
         tracing::error!(error = %failure, "the engine failed: it is opened again");
         self.metrics.engine_failed();
         // Whatever was seen of the disk a moment ago.
@@ -330,7 +339,15 @@ impl ApplyShell {
             replica.view.replace_data(replica.applied);
         }
         self.losses.begin(replicas.keys().copied());
+        if self.is_beyond_hope(failure, since) {
+            replicas.clear();
+            return;
+        }
         while let Err(error) = self.reopen_and_replay(replicas) {
+            if self.is_beyond_hope(&error, since) {
+                replicas.clear();
+                return;
+            }
             if self.inbox.is_closed() {
                 // Without replicas, what still waits is dropped.
                 replicas.clear();
@@ -339,6 +356,18 @@ impl ApplyShell {
             tracing::error!(%error, "the engine does not come back: it is tried again");
             std::thread::sleep(REOPEN_PAUSE);
         }
+    }
+
+    /// Whether an engine has failed for too long; then the node is told to end. The time on a full disk does not count.
+    fn is_beyond_hope(&self, failure: &Error, since: &mut Instant) -> bool {
+        if matches!(failure, Error::Full(_)) {
+            *since = Instant::now();
+        }
+        let is_over = since.elapsed() >= ENGINE_PATIENCE;
+        if is_over {
+            (self.fatal)(format!("the engine does not come back: {failure}"));
+        }
+        is_over
     }
 
     /// An engine that has failed on a full disk can be read as long as it is not closed: if there is no spare room for what is to
@@ -428,7 +457,7 @@ impl Applying {
         self.applied = self.applied.max(held);
         let mut next = held + 1;
         while next <= self.applied {
-            let read = log.entries(group, next..self.applied + 1, REPLAY_BYTES)?;
+            let read = log.entries(group, next..self.applied + 1, REPLAY_BYTES).map_err(of_log)?;
             let entries: Vec<Committed> = read
                 .into_iter()
                 .map(|entry| Committed { index: entry.index, term: entry.term, data: entry.data })
@@ -443,6 +472,14 @@ impl Applying {
         self.applier.resume_reads()?;
         self.view.data_restored();
         Ok(())
+    }
+}
+
+/// A fault of the log, which must not be taken for one of the engine.
+fn of_log(error: Error) -> Error {
+    match error {
+        Error::Io { .. } | Error::Full(_) => Error::LogFailed(error.to_string()),
+        other => other,
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use stator_storage::disk::CrashDisk;
+use stator_storage::disk::{CrashDisk, Fault, FaultOp};
 use stator_storage::engine::memory::MemoryEngine;
 use stator_storage::engine::{Batch, Direction, EngineSize, Isolation, KeyRange, Reader, Visitor};
-use stator_storage::log::{LogOptions, Mark, Record};
+use stator_storage::log::{LogEntry, LogOptions, Mark, Record};
 use stator_storage::machine::AppliedMark;
 use stator_storage::partition::initialise;
 
@@ -88,9 +88,13 @@ impl Engine for Failing {
 /// An apply thread with one replica that has applied entry 10.
 struct Lab {
     engine: Arc<Failing>,
+    log: Arc<Log>,
+    disk: CrashDisk,
     mailbox: ApplyMailbox,
     inbox: Inbox<crate::shell::HostEvent>,
     thread: JoinHandle<()>,
+    /// What the node was told to end for.
+    ends: Arc<Mutex<Vec<String>>>,
 }
 
 impl Lab {
@@ -110,18 +114,22 @@ impl Lab {
             pending_bytes: 32 << 10,
             ..LogOptions::default()
         };
-        let (log, _) = Log::open(Arc::new(CrashDisk::new()), &options).expect("opens");
+        let disk = CrashDisk::new();
+        let (log, _) = Log::open(Arc::new(disk.clone()), &options).expect("opens");
+        let log = Arc::new(log);
         let mark = Mark { index: 10, term: TERM };
         log.append(&[Record::Reset { group: GROUP, mark }], |_| ()).expect("taken");
         let (host, inbox) = mailbox(1000);
         let (apply, apply_inbox) = mailbox(usize::MAX);
+        let ends = Arc::<Mutex<Vec<String>>>::default();
+        let told = ends.clone();
         let shell = ApplyShell {
             inbox: apply_inbox,
             host,
             engine: engine.clone(),
-            log: Arc::new(log),
+            log: log.clone(),
             replicas: Arc::new(Replicas::default()),
-            fatal: Arc::new(|why| panic!("{why}")),
+            fatal: Arc::new(move |why| told.lock().expect("no panic").push(why)),
             metrics: Arc::new(Metrics::new(1, 0)),
             snapshots: None,
             losses: Arc::new(Losses::default()),
@@ -130,7 +138,7 @@ impl Lab {
         let thread = shell.spawn(0).expect("a thread");
         let view = Arc::new(ReplicaView::default());
         apply.push(ApplyEvent::Add { group: GROUP, applier, applied: 10, view });
-        Self { engine, mailbox: ApplyMailbox(apply), inbox, thread }
+        Self { engine, log, disk, mailbox: ApplyMailbox(apply), inbox, thread, ends }
     }
 
     fn fail_next(&self, fails: Fails) {
@@ -178,6 +186,45 @@ fn a_thread_that_is_to_end_does_not_wait_for_its_engine() {
     lab.mailbox.0.close();
     eventually("it ends", || lab.thread.is_finished());
     lab.thread.join().expect("without a panic");
+    assert_eq!(*lab.ends.lock().expect("no panic"), [""; 0]);
+}
+
+#[test]
+fn an_engine_that_does_not_come_back_ends_the_node() {
+    let lab = Lab::start(false);
+    lab.fail_next(Fails::Before);
+    lab.apply(11);
+    eventually("it is given up", || !lab.ends.lock().expect("no panic").is_empty());
+    assert!(lab.ends.lock().expect("no panic")[0].contains("does not come back"));
+    lab.apply(12);
+    lab.mailbox.0.close();
+    lab.thread.join().expect("without a panic");
+}
+
+#[test]
+fn a_fault_of_the_log_ends_the_node_and_is_not_taken_for_one_of_the_engine() {
+    let mut lab = Lab::start(true);
+    lab.engine.flush().expect("flushed");
+    let Committed { index, term, data } = committed(11);
+    let (synced, wait) = std::sync::mpsc::channel();
+    let record = Record::Entry { group: GROUP, entry: LogEntry { index, term, kind: 0, data } };
+    let taken = lab.log.append(&[record], move |_| {
+        let _ = synced.send(());
+    });
+    taken.expect("taken");
+    wait.recv_timeout(PATIENCE).expect("synced");
+    lab.apply(11);
+    lab.await_applied(11);
+    // The engine loses the entry, and the log cannot be read.
+    let (op, kind) = (FaultOp::Read, std::io::ErrorKind::Other);
+    lab.disk.fail(Fault { op, after: 0, times: u64::MAX, kind });
+    lab.engine.memory.fail_next_write(Error::Engine("as it was told".into()), 1);
+    lab.apply(12);
+    eventually("it is given up", || !lab.ends.lock().expect("no panic").is_empty());
+    assert!(lab.ends.lock().expect("no panic")[0].contains("the log failed"));
+    lab.mailbox.0.close();
+    lab.thread.join().expect("without a panic");
+    assert_eq!(lab.engine.reopened.load(Ordering::SeqCst), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use stator_consensus::{Event, GroupId, NodeId, PeerMessage, ReplicaId};
@@ -34,6 +34,8 @@ const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(5);
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take to make durable what it has, and say so.
 const RECEIPT_TIMEOUT: Duration = Duration::from_secs(60);
+/// After how many frames the host hears that a transfer goes on.
+const FRAMES_PER_WORD: u64 = 8;
 /// Frames between the engine and the connection.
 const FRAMES_MAX: usize = 1;
 /// How often in a row a stream may break without having brought a frame further.
@@ -89,7 +91,14 @@ pub(crate) async fn run(node: Arc<Inner>, mut orders: mpsc::UnboundedReceiver<Or
                 let (announce, announced) = oneshot::channel();
                 let (node, turns, pace) = (node.clone(), turns.clone(), pace.clone());
                 let given_up = Arc::new(AtomicBool::new(false));
-                let transfer = Transfer { node, pace, group, to, given_up: given_up.clone() };
+                let transfer = Transfer {
+                    node,
+                    pace,
+                    group,
+                    to,
+                    given_up: given_up.clone(),
+                    told: AtomicU64::new(0),
+                };
                 let task = tasks.spawn(async move {
                     let report = Report { transfer: &transfer, arrived: false };
                     transfer.run(report, &turns, announced).await;
@@ -125,6 +134,8 @@ struct Transfer {
     to: ReplicaId,
     /// The host waits for no report.
     given_up: Arc<AtomicBool>,
+    /// The furthest frame that the host was told of.
+    told: AtomicU64,
 }
 
 /// The report that a host gets of each transfer, whatever becomes of it (R9), unless the host has given it up itself: then the
@@ -295,6 +306,15 @@ impl Transfer {
         fed.and(answered)
     }
 
+    /// Tells the host every so often that it is to wait on. What is sent once more does not count.
+    fn goes_on(&self, number: u64) {
+        let is_due = number.is_multiple_of(FRAMES_PER_WORD);
+        if is_due && self.told.fetch_max(number, Ordering::Relaxed) < number {
+            let (group, to) = (self.group, self.to);
+            self.node.replicas.tell(group, Event::SnapshotGoesOn { group, to });
+        }
+    }
+
     async fn feed(
         &self,
         source: &mut Source,
@@ -315,6 +335,7 @@ impl Transfer {
                     self.pace.take(data.len()).await;
                     let crc32 = crc32fast::hash(&data);
                     put(frame(Frame::Chunk(wire::SnapshotChunk { number, data, crc32 }))).await?;
+                    self.goes_on(number);
                 }
                 Next::End(applied_index) => {
                     let end = wire::SnapshotEnd { chunks: number, applied_index };

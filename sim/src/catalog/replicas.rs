@@ -7,7 +7,7 @@ use stator_storage::engine::Engine as _;
 use stator_storage::machine::AppliedMark;
 use stator_storage::mutation::{Mutation, planted};
 use stator_storage::partition::spec::list_specs;
-use stator_storage::partition::{PartitionSpec, delete_some, initialise};
+use stator_storage::partition::{Deletion, PartitionSpec, initialise};
 
 use super::carry::OrderOf;
 use super::orders::Done;
@@ -121,19 +121,18 @@ impl World {
         }
         process.sending.remove(&group);
         forget_all(&state.snapshots, group);
-        let held = list_specs(engine.as_ref())
-            .map(|specs| specs.into_iter().find(|spec| spec.group == group));
-        let deleted = held.and_then(|held| {
-            let Some(spec) = held else { return Ok(None) };
-            let is_done = delete_some(engine.as_ref(), &spec, DELETE_STEP)?;
+        let deleted = list_specs(engine.as_ref()).and_then(|held| {
+            let Some(spec) = held.iter().find(|spec| spec.group == group) else { return Ok(None) };
+            let mut deletion = Deletion::new(&held, spec.clone());
+            let is_done = deletion.step(engine.as_ref(), DELETE_STEP)?;
             engine.flush()?;
-            Ok((!is_done).then_some(spec))
+            Ok((!is_done).then_some(deletion))
         });
         match deleted {
             Ok(left) => {
                 process.removed.insert(group, true);
-                if let Some(spec) = left {
-                    self.give_work(node, Work::Delete(Box::new(spec)));
+                if let Some(left) = left {
+                    self.give_work(node, Work::Delete(Box::new(left)));
                 }
                 self.invariants.tables.removed(node, group);
                 self.reached.one("replicas removed");
@@ -144,13 +143,13 @@ impl World {
     }
 
     /// Deletes some of what is left of a removed replica.
-    pub(crate) fn delete_on(&mut self, node: usize, spec: Box<PartitionSpec>) {
+    pub(crate) fn delete_on(&mut self, node: usize, mut deletion: Box<Deletion>) {
         let engine = self.nodes[node].engine();
-        match delete_some(engine.as_ref(), &spec, DELETE_STEP) {
+        match deletion.step(engine.as_ref(), DELETE_STEP) {
             Ok(true) => {}
-            Ok(false) => self.give_work(node, Work::Delete(spec)),
+            Ok(false) => self.give_work(node, Work::Delete(deletion)),
             Err(error) if is_engines(&error) => {
-                self.give_work(node, Work::Delete(spec));
+                self.give_work(node, Work::Delete(deletion));
                 self.reopen(node);
             }
             Err(error) => self.fail(format!("node {node} cannot delete: {error}")),

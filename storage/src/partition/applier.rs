@@ -31,7 +31,7 @@ pub struct PartitionApplier {
     pub(super) spec: Arc<PartitionSpec>,
     pub(super) generation: Arc<DataGeneration>,
     /// A snapshot that is being installed.
-    pub(super) installation: Option<Installation>,
+    pub(super) installation: Option<Box<Installation>>,
     /// The highest index that was ever in the engine: more than the record says after the engine lost batches.
     pub(super) index_ever: u64,
 }

@@ -16,6 +16,7 @@
 //! when it read the last chunk: before that, items are as of different entries.
 
 use bytes::Bytes;
+use stator_model::key::KeyRange;
 
 use super::applier::PartitionApplier;
 use super::lifecycle::stage_deletes;
@@ -28,8 +29,9 @@ use crate::machine::AppliedMark;
 /// A snapshot that is being installed.
 pub(super) struct Installation {
     reader: SnapshotReader,
-    /// Whether the range is empty of what was there before.
-    cleared: bool,
+    /// Where in the range there may be something of what was there before; nowhere any more once it is cleared. What was deleted is
+    /// not looked at again: an engine may keep that for a while.
+    to_clear: Option<KeyRange>,
     /// The count of steps in the applied record after the last step.
     steps: u64,
 }
@@ -52,8 +54,9 @@ impl PartitionApplier {
             return Err(self.fault("the snapshot is older than what is applied"));
         }
         self.generation.close();
-        self.installation =
-            Some(Installation { reader, cleared: false, steps: record.install_steps });
+        let to_clear = Some(self.spec.items());
+        let steps = record.install_steps;
+        self.installation = Some(Box::new(Installation { reader, to_clear, steps }));
         self.step(Batch::default())
     }
 
@@ -64,11 +67,14 @@ impl PartitionApplier {
     pub fn clear_some(&mut self, limit: usize) -> Result<bool> {
         let limit = limit.max(1);
         let mut batch = Batch::default();
-        let range = self.spec.items();
-        let cleared = stage_deletes(self.engine.as_ref(), &range, limit, &mut batch)? < limit;
+        let Some(installation) = &self.installation else {
+            return Err(self.fault("no snapshot is being installed"));
+        };
+        let Some(mut range) = installation.to_clear.clone() else { return Ok(true) };
+        let cleared = stage_deletes(self.engine.as_ref(), &mut range, limit, &mut batch)? < limit;
         self.step(batch)?;
         if let Some(installation) = &mut self.installation {
-            installation.cleared = cleared;
+            installation.to_clear = (!cleared).then_some(range);
         }
         Ok(cleared)
     }
@@ -79,7 +85,8 @@ impl PartitionApplier {
     /// `Error::Corruption` if it is not the next chunk of this snapshot; a fault of the engine. In either case the installation
     /// has to begin again.
     pub fn install_chunk(&mut self, frame: &Bytes) -> Result<()> {
-        let Some(installation) = self.installation.as_mut().filter(|it| it.cleared) else {
+        let Some(installation) = self.installation.as_mut().filter(|it| it.to_clear.is_none())
+        else {
             return Err(self.fault("a chunk comes before the range is cleared"));
         };
         let items = installation.reader.chunk(frame)?;
@@ -93,7 +100,9 @@ impl PartitionApplier {
     /// `Error::Corruption` if the footer is not this snapshot's, or chunks are missing; a fault of the engine. In either case
     /// the installation has to begin again.
     pub fn finish_install(&mut self, frame: &Bytes) -> Result<AppliedMark> {
-        let Some(Installation { reader, cleared: true, steps }) = self.installation.take() else {
+        let Some(Installation { reader, to_clear: None, steps }) =
+            self.installation.take().map(|it| *it)
+        else {
             return Err(self.fault("a snapshot ends before the range is cleared"));
         };
         self.expect_steps(steps)?;

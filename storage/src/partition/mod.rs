@@ -43,7 +43,7 @@ pub use evaluator::{
     PartitionEvaluator, PartitionOutcome, PartitionRequest, WriteAnswer, WriteError, WriteOutcome,
 };
 pub use generation::DataGeneration;
-pub use lifecycle::{delete_some, delete_some_beside, initialise, initialise_all};
+pub use lifecycle::{Deletion, initialise, initialise_all};
 pub use read::{ReadError, Stop, get, query, scan};
 pub use record::{AppliedRecord, Counters, ReplicaState};
 pub use snapshot::{SnapshotHeader, SnapshotPosition, SnapshotReader, SnapshotWriter};

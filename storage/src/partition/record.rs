@@ -58,8 +58,8 @@ pub struct AppliedRecord {
     /// From this applied index on the range is the partition as of one index. Below it, it is still what a snapshot that was
     /// taken while writes went on left, every item as of another one (R18).
     pub complete_from: u64,
-    /// How many steps of installing snapshots were ever taken: an installation that finds another count than its own knows that
-    /// the engine has lost a batch of it.
+    /// How many steps of installing snapshots, and of deleting, were ever taken: an installation that finds another count than its
+    /// own knows that the engine has lost a batch of it.
     pub install_steps: u64,
 }
 

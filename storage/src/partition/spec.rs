@@ -17,7 +17,7 @@ use stator_model::limits::{KEY_ATTRIBUTE_NAME_BYTES_MAX, TABLE_NAME_BYTES_MAX};
 use stator_model::schema::{KeyAttribute, KeySchema, KeyType};
 
 use super::cursor::{self, Cursor};
-use crate::engine::{Batch, Direction, Engine, Reader};
+use crate::engine::{Batch, Direction, Reader};
 use crate::error::{Error, Result};
 use crate::item::Region;
 use crate::key::{EngineKey, hash_range, prefix_range};
@@ -204,16 +204,6 @@ pub fn put_spec(batch: &mut Batch, spec: &PartitionSpec) -> Result<()> {
     Ok(())
 }
 
-/// Writes the record of a replica, in place of an older one.
-///
-/// # Errors
-/// Those of [`put_spec`], or a fault of the engine.
-pub fn write_spec(engine: &dyn Engine, spec: &PartitionSpec) -> Result<()> {
-    let mut batch = Batch::default();
-    put_spec(&mut batch, spec)?;
-    engine.write(&batch)
-}
-
 /// The record of a group's replica on this node, if it has one.
 ///
 /// # Errors
@@ -249,16 +239,6 @@ pub fn list_each_spec(reader: &dyn Reader) -> Result<Vec<(GroupId, Result<Partit
         },
     )?;
     Ok(specs)
-}
-
-/// Removes the record of a group's replica. Its range is nobody's on this node from then on.
-///
-/// # Errors
-/// A fault of the engine.
-pub fn remove_spec(engine: &dyn Engine, group: GroupId) -> Result<()> {
-    let mut batch = Batch::default();
-    batch.delete(key_of(group));
-    engine.write(&batch)
 }
 
 /// Entry for a fuzzer: decoding is total, with and without a right checksum, and what decodes encodes to the same bytes.

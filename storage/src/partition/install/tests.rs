@@ -177,6 +177,24 @@ fn an_engine_that_lost_a_step_is_not_loaded_over_the_gap() {
     assert_eq!(applier.mark(), leader.applier.mark());
 }
 
+#[test]
+fn what_is_cleared_is_not_looked_at_again() {
+    let leader = library(Arc::default());
+    let frames = frames(&leader.applier, 1, 300);
+    let mut stale = Leader::on_memory();
+    stale.propose_each((0..9).map(|s| put("stale", s, s)));
+    let first = pairs(leader.engine.as_ref(), &spec().items())[0].clone();
+    stale.apply_all();
+    stale.applier.begin_install(&frames[0]).unwrap();
+    assert!(!stale.applier.clear_some(4).unwrap());
+    // Nobody writes there: it is what an engine keeps of something deleted.
+    let mut batch = Batch::default();
+    batch.put(spec().items().start, first.1);
+    stale.engine.write(&batch).unwrap();
+    while !stale.applier.clear_some(4).unwrap() {}
+    assert_eq!(pairs(stale.engine.as_ref(), &spec().items()).len(), 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

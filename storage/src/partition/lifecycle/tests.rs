@@ -21,6 +21,10 @@ fn fill(engine: &MemoryEngine, table_id: u32) -> usize {
     batch.changes.len()
 }
 
+fn deletion(engine: &MemoryEngine, spec: &PartitionSpec) -> Deletion {
+    Deletion::new(&list_specs(engine).unwrap(), spec.clone())
+}
+
 #[test]
 fn a_founder_begins_at_the_made_up_index_and_serves() {
     let engine = Arc::<MemoryEngine>::default();
@@ -74,7 +78,8 @@ fn a_range_that_somebody_owns_has_to_be_deleted_first() {
     // It is not free before all of it is gone.
     let again = PartitionSpec { group: GroupId(4), hash_end: 99, ..spec() };
     assert!(initialise(engine.as_ref(), &again, None).is_err());
-    while !delete_some(engine.as_ref(), &lower, 5).unwrap() {}
+    let mut lower_deletion = deletion(engine.as_ref(), &lower);
+    while !lower_deletion.step(engine.as_ref(), 5).unwrap() {}
     initialise(engine.as_ref(), &again, None).unwrap();
 }
 
@@ -85,7 +90,7 @@ fn deleting_is_paced_begins_again_after_a_crash_and_spares_other_tables() {
     fill(&engine, 8);
     let others = pairs(engine.as_ref(), &table_range(8));
     let count = fill(&engine, 7);
-    assert!(!delete_some(engine.as_ref(), &spec(), 6).unwrap());
+    assert!(!deletion(engine.as_ref(), &spec()).step(engine.as_ref(), 6).unwrap());
     assert_eq!(pairs(engine.as_ref(), &table_range(7)).len(), count - 6);
     // Half deleted it is nobody's to open, and nobody's to begin again.
     let shared: Arc<dyn Engine> = Arc::<MemoryEngine>::clone(&engine);
@@ -93,11 +98,46 @@ fn deleting_is_paced_begins_again_after_a_crash_and_spares_other_tables() {
     assert!(initialise(engine.as_ref(), &spec(), None).is_err());
     engine.crash(1);
     let mut steps = 1;
-    while !delete_some(engine.as_ref(), &spec(), 6).unwrap() {
+    let mut deletion = deletion(engine.as_ref(), &spec());
+    while !deletion.step(engine.as_ref(), 6).unwrap() {
         steps += 1;
     }
     assert_eq!(steps, count.div_ceil(6));
     assert_eq!(everything(engine.as_ref()), others);
+}
+
+#[test]
+fn what_a_step_has_deleted_the_next_does_not_look_at() {
+    let engine = Arc::<MemoryEngine>::default();
+    found(&engine, &spec());
+    fill(&engine, 7);
+    let mut deletion = deletion(&engine, &spec());
+    let first = pairs(engine.as_ref(), &table_range(7))[0].clone();
+    assert!(!deletion.step(engine.as_ref(), 6).unwrap());
+    // Nobody writes there: it is what an engine keeps of something deleted.
+    let mut batch = Batch::default();
+    batch.put(first.0.clone(), first.1.clone());
+    engine.write(&batch).unwrap();
+    while !deletion.step(engine.as_ref(), 6).unwrap() {}
+    assert_eq!(everything(engine.as_ref()), [first]);
+}
+
+#[test]
+fn deleting_over_an_engine_that_lost_a_step_leaves_nothing() {
+    let engine = Arc::<MemoryEngine>::default();
+    found(&engine, &spec());
+    let count = fill(&engine, 7);
+    let mut deletion = deletion(&engine, &spec());
+    assert!(!deletion.step(engine.as_ref(), 6).unwrap());
+    engine.flush().unwrap();
+    assert!(!deletion.step(engine.as_ref(), 6).unwrap());
+    // Another replica's fault has the engine reopened under it.
+    engine.fail_next_write(Error::Engine("test".into()), 1);
+    engine.write(&Batch::default()).unwrap_err();
+    engine.reopen().unwrap();
+    assert_eq!(pairs(engine.as_ref(), &table_range(7)).len(), count - 6);
+    while !deletion.step(engine.as_ref(), 6).unwrap() {}
+    assert_eq!(everything(engine.as_ref()), []);
 }
 
 #[test]
@@ -114,7 +154,8 @@ fn what_others_own_of_the_range_is_spared() {
     let count = fill(&engine, 7);
     let kept = [&middle, &end].map(|it| pairs(engine.as_ref(), &it.items())).concat();
     assert!(!kept.is_empty() && kept.len() < count);
-    while !delete_some(engine.as_ref(), &spec(), 4).unwrap() {}
+    let mut deletion = deletion(engine.as_ref(), &spec());
+    while !deletion.step(engine.as_ref(), 4).unwrap() {}
     assert_eq!(pairs(engine.as_ref(), &table_range(7)), kept);
     let left = list_specs(engine.as_ref()).unwrap();
     assert_eq!(left.iter().map(|it| it.group.0).collect::<Vec<_>>(), [2, 3]);
