@@ -1,5 +1,6 @@
 //! Starting a node, in an order in which nothing is touched before it is known to be usable.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -432,6 +433,7 @@ impl Shells<'_> {
             snapshots: self.snapshots.clone(),
             losses: self.losses.clone(),
             room: self.room.clone(),
+            failing_since: Cell::default(),
         };
         threads.push(host_shell.spawn(number)?);
         threads.push(apply_shell.spawn(number)?);

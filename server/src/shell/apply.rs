@@ -14,6 +14,7 @@
 //!         that is not installed ──▶ Lacking
 //! ```
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -131,6 +132,8 @@ pub(crate) struct ApplyShell {
     pub(crate) snapshots: Option<Arc<SnapshotFiles>>,
     pub(crate) losses: Arc<Losses>,
     pub(crate) room: Arc<Room>,
+    /// Since when the engine has failed, with nothing written in between.
+    pub(crate) failing_since: Cell<Option<Instant>>,
 }
 
 type All = BTreeMap<GroupId, Applying>;
@@ -185,7 +188,6 @@ impl ApplyShell {
 
     fn apply(&self, replicas: &mut All, job: ApplyJob) {
         let group = job.group;
-        let mut since = Instant::now();
         loop {
             let Some(replica) = replicas.get_mut(&group) else { return };
             match &mut replica.phase {
@@ -194,9 +196,12 @@ impl ApplyShell {
                 Phase::Lacking => return,
             }
             match replica.apply(&job.entries) {
-                Ok(()) => return self.applied(group, replica.applied),
+                Ok(()) => {
+                    self.failing_since.set(None);
+                    return self.applied(group, replica.applied);
+                }
                 // That brings the replica to where it was before, and the job is tried again.
-                Err(error) if is_engines(&error) => self.recover(replicas, &error, &mut since),
+                Err(error) if is_engines(&error) => self.recover(replicas, &error),
                 Err(error) => return self.fail(replicas, group, &error),
             }
         }
@@ -280,7 +285,7 @@ impl ApplyShell {
         let Some(replica) = replicas.get_mut(&group) else { return };
         let Phase::Installing(installing) = &mut replica.phase else { return };
         match installing.run.step(&mut replica.applier, &replica.view) {
-            Ok(Progress::More) => {}
+            Ok(Progress::More) => self.failing_since.set(None),
             Ok(Progress::Installed(mark)) => {
                 self.installed(replicas, group, (mark.index, mark.term));
             }
@@ -288,7 +293,7 @@ impl ApplyShell {
                 let restored = installing.restored.take();
                 self.lack(group, replica, restored, &why);
             }
-            Err(error) => self.recover(replicas, &error, &mut Instant::now()),
+            Err(error) => self.recover(replicas, &error),
         }
     }
 
@@ -306,9 +311,7 @@ impl ApplyShell {
         replica.applied = target;
         match replica.replay(group, &self.log) {
             Ok(()) => self.losses.recovered(group),
-            Err(error) if is_engines(&error) => {
-                self.recover(replicas, &error, &mut Instant::now());
-            }
+            Err(error) if is_engines(&error) => self.recover(replicas, &error),
             Err(error) => return self.fail(replicas, group, &error),
         }
         match installing.restored {
@@ -322,48 +325,46 @@ impl ApplyShell {
 
     // An engine that failed.
 
-    /// Opens the engine again, and applies once more what it lost. All replicas share it, so all may have lost something. A node
-    /// that is to end does not wait for that: the log has it all. It ends if this has gone on since so long ago.
-    fn recover(&self, replicas: &mut All, failure: &Error, since: &mut Instant) {
+    /// Brings back an engine that failed, with all that it held. If the node is to end it does not wait for that, for the log has it
+    /// all: without replicas, what still waits is dropped.
+    fn recover(&self, replicas: &mut All, failure: &Error) {
         tracing::error!(error = %failure, "the engine failed: it is opened again");
         self.metrics.engine_failed();
         // Whatever was seen of the disk a moment ago.
         self.room.look_again();
-        if !self.wait_for_room() {
-            // Without replicas, what still waits is dropped.
+        if !self.wait_for_room() || !self.comes_back(replicas, failure) {
             replicas.clear();
-            return;
         }
+    }
+
+    /// Opens the engine again, and applies once more what it lost. All replicas share it, so all may have lost something. False if
+    /// the node is to end, which it is once this has gone on for too long.
+    fn comes_back(&self, replicas: &mut All, failure: &Error) -> bool {
         for replica in replicas.values() {
             replica.applier.suspend_reads();
             replica.view.replace_data(replica.applied);
         }
         self.losses.begin(replicas.keys().copied());
-        if self.is_beyond_hope(failure, since) {
-            replicas.clear();
-            return;
+        if self.is_beyond_hope(failure) {
+            return false;
         }
         while let Err(error) = self.reopen_and_replay(replicas) {
-            if self.is_beyond_hope(&error, since) {
-                replicas.clear();
-                return;
-            }
-            if self.inbox.is_closed() {
-                // Without replicas, what still waits is dropped.
-                replicas.clear();
-                return;
+            if self.is_beyond_hope(&error) || self.inbox.is_closed() {
+                return false;
             }
             tracing::error!(%error, "the engine does not come back: it is tried again");
             std::thread::sleep(REOPEN_PAUSE);
         }
+        true
     }
 
     /// Whether an engine has failed for too long; then the node is told to end. The time on a full disk does not count.
-    fn is_beyond_hope(&self, failure: &Error, since: &mut Instant) -> bool {
-        if matches!(failure, Error::Full(_)) {
-            *since = Instant::now();
-        }
-        let is_over = since.elapsed() >= ENGINE_PATIENCE;
+    fn is_beyond_hope(&self, failure: &Error) -> bool {
+        let now = Instant::now();
+        let since = self.failing_since.get().filter(|_| !matches!(failure, Error::Full(_)));
+        let since = since.unwrap_or(now);
+        self.failing_since.set(Some(since));
+        let is_over = now - since >= ENGINE_PATIENCE;
         if is_over {
             (self.fatal)(format!("the engine does not come back: {failure}"));
         }

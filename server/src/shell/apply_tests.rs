@@ -26,6 +26,8 @@ enum Fails {
     Before,
     /// All of it is.
     After,
+    /// Nothing of it is done, and that takes longer than an engine may fail.
+    Late,
 }
 
 /// An engine that fails when it is told to, and comes back when it may.
@@ -53,8 +55,10 @@ impl Engine for Failing {
 
     fn write(&self, batch: &Batch) -> Result<()> {
         let fails = self.next.lock().expect("no panic").take();
-        if fails != Some(Fails::Before) {
-            self.memory.write(batch)?;
+        match fails {
+            None | Some(Fails::After) => self.memory.write(batch)?,
+            Some(Fails::Before) => {}
+            Some(Fails::Late) => std::thread::sleep(ENGINE_PATIENCE),
         }
         fails.map_or(Ok(()), |_| Err(Error::Engine("as it was told".into())))
     }
@@ -134,6 +138,7 @@ impl Lab {
             snapshots: None,
             losses: Arc::new(Losses::default()),
             room: Arc::new(Room::new(None, 0, Arc::new(RealClock))),
+            failing_since: std::cell::Cell::default(),
         };
         let thread = shell.spawn(0).expect("a thread");
         let view = Arc::new(ReplicaView::default());
@@ -229,7 +234,7 @@ fn a_fault_of_the_log_ends_the_node_and_is_not_taken_for_one_of_the_engine() {
 
 #[test]
 fn a_batch_that_failed_is_there_or_not_and_is_applied_once() {
-    for fails in [Fails::Before, Fails::After] {
+    for fails in [Fails::Before, Fails::After, Fails::Late] {
         let mut lab = Lab::start(true);
         lab.apply(11);
         lab.await_applied(11);
@@ -239,6 +244,7 @@ fn a_batch_that_failed_is_there_or_not_and_is_applied_once() {
         lab.apply(13);
         lab.await_applied(13);
         assert_eq!(lab.engine.reopened.load(Ordering::SeqCst), 1);
+        assert_eq!(*lab.ends.lock().expect("no panic"), [""; 0]);
         lab.mailbox.0.close();
         lab.thread.join().expect("without a panic");
     }

@@ -388,6 +388,7 @@ impl Thread {
             snapshots: Some(files.clone()),
             losses: Arc::new(Losses::default()),
             room: Arc::new(Room::new(None, 0, Arc::new(RealClock))),
+            failing_since: std::cell::Cell::default(),
         };
         let thread = shell.spawn(0).expect("a thread");
         let view = Arc::new(ReplicaView::default());
