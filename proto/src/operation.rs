@@ -6,6 +6,7 @@ use stator_model::api::{self, Answer, Request};
 use stator_model::error::{Applied, Error, ErrorKind, Result};
 
 use crate::peer::v1::Operation;
+use crate::status::Effect;
 use crate::v1;
 
 /// An operation of [`stator_model::api`] as it goes over the wire: code that treats all operations alike is written
@@ -38,7 +39,7 @@ pub trait WireOperation:
 }
 
 macro_rules! operations {
-    ($($name:ident: $request:ident => $response:ident,)*) => {
+    ($($name:ident($effect:ident): $request:ident => $response:ident,)*) => {
         $(
             impl WireOperation for api::$name {
                 type RequestMessage = v1::$request;
@@ -46,6 +47,26 @@ macro_rules! operations {
                 const OPERATION: Operation = Operation::$name;
             }
         )*
+
+        impl Effect {
+            /// The effect of this request. An operation that is not known here is taken for the worst.
+            #[must_use]
+            pub const fn of(request: &Request) -> Self {
+                match request {
+                    $(Request::$name(_) => Self::$effect,)*
+                    _ => Self::Write,
+                }
+            }
+
+            /// The effect of requests of this operation.
+            #[must_use]
+            pub const fn of_operation(operation: Operation) -> Self {
+                match operation {
+                    $(Operation::$name => Self::$effect,)*
+                    Operation::Unspecified => Self::Write,
+                }
+            }
+        }
 
         /// A request as bytes of its message, with the operation that they are of.
         ///
@@ -107,19 +128,19 @@ macro_rules! operations {
 }
 
 operations! {
-    CreateTable: CreateTableRequest => CreateTableResponse,
-    DescribeTable: DescribeTableRequest => DescribeTableResponse,
-    ListTables: ListTablesRequest => ListTablesResponse,
-    UpdateTable: UpdateTableRequest => UpdateTableResponse,
-    DeleteTable: DeleteTableRequest => DeleteTableResponse,
-    PutItem: PutItemRequest => PutItemResponse,
-    GetItem: GetItemRequest => GetItemResponse,
-    UpdateItem: UpdateItemRequest => UpdateItemResponse,
-    DeleteItem: DeleteItemRequest => DeleteItemResponse,
-    Query: QueryRequest => QueryResponse,
-    Scan: ScanRequest => ScanResponse,
-    BatchGetItem: BatchGetItemRequest => BatchGetItemResponse,
-    BatchWriteItem: BatchWriteItemRequest => BatchWriteItemResponse,
+    CreateTable(Write): CreateTableRequest => CreateTableResponse,
+    DescribeTable(Read): DescribeTableRequest => DescribeTableResponse,
+    ListTables(Read): ListTablesRequest => ListTablesResponse,
+    UpdateTable(Write): UpdateTableRequest => UpdateTableResponse,
+    DeleteTable(Write): DeleteTableRequest => DeleteTableResponse,
+    PutItem(Write): PutItemRequest => PutItemResponse,
+    GetItem(Read): GetItemRequest => GetItemResponse,
+    UpdateItem(Write): UpdateItemRequest => UpdateItemResponse,
+    DeleteItem(Write): DeleteItemRequest => DeleteItemResponse,
+    Query(Read): QueryRequest => QueryResponse,
+    Scan(Read): ScanRequest => ScanResponse,
+    BatchGetItem(Read): BatchGetItemRequest => BatchGetItemResponse,
+    BatchWriteItem(Write): BatchWriteItemRequest => BatchWriteItemResponse,
 }
 
 fn unknown(operation: &str) -> Error {

@@ -43,24 +43,6 @@ pub enum Effect {
     Write,
 }
 
-impl Effect {
-    /// The effect of this request.
-    #[must_use]
-    pub fn of(request: &stator_model::Request) -> Self {
-        use stator_model::Request as R;
-        match request {
-            R::DescribeTable(_)
-            | R::ListTables(_)
-            | R::GetItem(_)
-            | R::Query(_)
-            | R::Scan(_)
-            | R::BatchGetItem(_) => Self::Read,
-            // An operation that is not known here is taken for the worst.
-            _ => Self::Write,
-        }
-    }
-}
-
 /// The code that says this error.
 #[must_use]
 pub fn code(error: &Error) -> Code {

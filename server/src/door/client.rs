@@ -8,8 +8,7 @@ use stator_model::api::{self, Operation};
 use stator_model::{Error, Result};
 use stator_proto::metadata::{FORWARDED_TO, REQUEST_ID, detail_bytes_max};
 use stator_proto::operation::WireOperation;
-use stator_proto::peer::v1::Operation as OperationName;
-use stator_proto::status::to_status;
+use stator_proto::status::{Effect, to_status};
 use stator_proto::v1;
 use stator_proto::v1::stator_server::Stator;
 use tokio::sync::Semaphore;
@@ -52,7 +51,7 @@ impl ClientDoor {
             let bytes = O::request_bytes(&message);
             let request = O::try_from(message)?;
             let answer: O::ResponseMessage = call(&self.node, request, bytes, &cx).await?.into();
-            let held = hold(&self.node, guest, reads::<O>(), O::answer_bytes(&answer))?;
+            let held = hold(&self.node, guest, effect::<O>(), O::answer_bytes(&answer))?;
             Ok((answer, held))
         };
         match answer.await {
@@ -77,7 +76,7 @@ impl ClientDoor {
         let told = async {
             let _leave = self.node.admit_other(message.encoded_len())?;
             let answer = answer(message, &cx).await?;
-            let held = hold(&self.node, extensions.get(), true, answer.encoded_len())?;
+            let held = hold(&self.node, extensions.get(), Effect::Read, answer.encoded_len())?;
             Ok((answer, held))
         };
         let (answer, held) = told.await.map_err(|error| refusal(&error, &cx, &metadata))?;
@@ -141,7 +140,7 @@ async fn call<O: Operation>(
 pub(super) fn hold(
     node: &Inner,
     guest: Option<&Arc<Guest>>,
-    only_read: bool,
+    effect: Effect,
     bytes: usize,
 ) -> Result<Option<Held>> {
     let Some(guest) = guest else { return Ok(None) };
@@ -149,7 +148,7 @@ pub(super) fn hold(
         return Ok(Some(held));
     }
     node.metrics.throttled();
-    if only_read {
+    if effect == Effect::Read {
         return Err(crate::serve::throttled());
     }
     let held = guest.answers.take_anyway(bytes);
@@ -159,20 +158,8 @@ pub(super) fn hold(
     Ok(Some(held))
 }
 
-const fn reads<O: WireOperation>() -> bool {
-    only_reads(O::OPERATION)
-}
-
-pub(super) const fn only_reads(operation: OperationName) -> bool {
-    matches!(
-        operation,
-        OperationName::GetItem
-            | OperationName::Query
-            | OperationName::Scan
-            | OperationName::BatchGetItem
-            | OperationName::DescribeTable
-            | OperationName::ListTables
-    )
+const fn effect<O: WireOperation>() -> Effect {
+    Effect::of_operation(O::OPERATION)
 }
 
 /// The deadline that came with a call, as gRPC writes it: digits and a unit.
@@ -310,7 +297,7 @@ impl ClientDoor {
                         let more = next(&mut request, &answer);
                         let page: O::ResponseMessage = answer.into();
                         let held =
-                            hold(&node, guest.as_ref(), reads::<O>(), O::answer_bytes(&page))?;
+                            hold(&node, guest.as_ref(), effect::<O>(), O::answer_bytes(&page))?;
                         Ok((page, held, more))
                     };
                     Some(match page.await {

@@ -11,11 +11,12 @@ use stator_proto::error::to_detail;
 use stator_proto::operation::{decode_request, encode_answer};
 use stator_proto::peer::v1 as wire;
 use stator_proto::peer::v1::peer_server::Peer;
+use stator_proto::status::Effect;
 use stator_storage::partition::Member;
 use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
-use super::client::{hold, only_reads, response};
+use super::client::{hold, response};
 use crate::catalog::look::REPLICAS_AT_ONCE;
 use crate::catalog::records::CATALOG_GROUP;
 use crate::metrics::{Outcome, RequestKind};
@@ -108,7 +109,8 @@ impl Peer for PeerDoor {
         let mut held = None;
         if let wire::forward_response::Result::Answer(answer) = &result {
             // A node that does not read its answers is as a client that does not.
-            match hold(&self.node, extensions.get(), only_reads(operation), answer.len()) {
+            match hold(&self.node, extensions.get(), Effect::of_operation(operation), answer.len())
+            {
                 Ok(counted) => held = counted,
                 Err(error) => {
                     result = wire::forward_response::Result::Error(to_detail(&error, None));
