@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use stator_model::Request;
+use stator_model::limits::TABLE_NAME_BYTES_MAX;
 
 #[cfg(feature = "cli")]
 use crate::config::{ConfigError, LogFormat};
@@ -94,9 +95,6 @@ pub fn is_request_id(text: &str) -> bool {
     (1..=REQUEST_ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain)
 }
 
-/// Bytes of the longest name that a table may have.
-const TABLE_NAME_MAX: usize = 255;
-
 /// Lines of slow requests in a second; a node in trouble, where every request is slow, must not drown in its own log.
 const SLOW_LINES_PER_SECOND: u64 = 20;
 
@@ -155,17 +153,18 @@ impl SlowLog {
 /// The name of a request's table in a place of its own: nothing is allocated for requests of which nothing will be said.
 #[derive(Clone, Copy, Debug)]
 pub struct TableName {
-    bytes: [u8; TABLE_NAME_MAX],
+    bytes: [u8; TABLE_NAME_BYTES_MAX],
     len: usize,
 }
 
 impl TableName {
     /// The name, or as much of one that is too long for a table as a table's may have.
     fn of(name: &str) -> Self {
-        let end =
-            (0..=name.len().min(TABLE_NAME_MAX)).rev().find(|end| name.is_char_boundary(*end));
+        let end = (0..=name.len().min(TABLE_NAME_BYTES_MAX))
+            .rev()
+            .find(|end| name.is_char_boundary(*end));
         let name = &name[..end.unwrap_or(0)];
-        let mut bytes = [0; TABLE_NAME_MAX];
+        let mut bytes = [0; TABLE_NAME_BYTES_MAX];
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         Self { bytes, len: name.len() }
     }

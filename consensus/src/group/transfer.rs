@@ -1,10 +1,11 @@
 //! Leadership handed over on purpose (R3).
 //!
-//! The leader takes no more requests (it names its heir instead), lets out what is in flight, and only then tells raft-rs. What is
-//! committed and still not applied after an election timeout is not waited for, for its engine may have no room: it is answered as
-//! uncertain when the leadership is gone. Before
+//! The leader takes no more requests (it names its heir instead), lets out what is in flight, and only then tells raft-rs. Before
 //! that it gives up its lease for the rest of its term, because a late order to campaign passes every promise. If nothing comes
 //! of it in time, it serves again, by read index.
+//!
+//! What is committed and still not applied after an election timeout is not waited for, for its engine may have no room: it is
+//! answered as uncertain when the leadership is gone.
 
 use raft::ProgressState;
 use stator_storage::machine::Evaluator;

@@ -14,7 +14,11 @@ fn small() -> Config {
 
 /// Node 3 is away while the log is truncated past what it has.
 fn left_behind(seed: u64) -> World {
-    let mut world = World::with_group(3, seed, small());
+    left_behind_as(seed, small())
+}
+
+fn left_behind_as(seed: u64, config: Config) -> World {
+    let mut world = World::with_group(3, seed, config);
     put_done(&mut world, 1);
     world.crash(3);
     for value in 2..=30 {
@@ -246,14 +250,7 @@ fn a_replica_that_is_still_installing_does_not_campaign() {
 #[test]
 fn a_snapshot_that_nobody_reports_is_given_up() {
     let config = Config { snapshot_ticks: 20, ..small() };
-    let mut world = World::with_group(3, 6, config);
-    put_done(&mut world, 1);
-    world.crash(3);
-    for value in 2..=30 {
-        put_done(&mut world, value);
-    }
-    world.run(SECOND);
-    press(&mut world);
+    let mut world = left_behind_as(6, config);
     world.boot(3);
     // The leader's node prepares nothing: it lost the wish, or is slow.
     world.drops_wishes = true;
@@ -267,14 +264,7 @@ fn a_snapshot_that_nobody_reports_is_given_up() {
 #[test]
 fn a_snapshot_that_goes_on_takes_as_long_as_it_takes() {
     let config = Config { snapshot_ticks: 20, ..small() };
-    let mut world = World::with_group(3, 6, config);
-    put_done(&mut world, 1);
-    world.crash(3);
-    for value in 2..=30 {
-        put_done(&mut world, value);
-    }
-    world.run(SECOND);
-    press(&mut world);
+    let mut world = left_behind_as(6, config);
     world.drops_wishes = true;
     world.boot(3);
     let leader = world.await_leader(GROUP);

@@ -42,7 +42,7 @@ impl Refusing {
         self.any.store(!told.is_empty(), Ordering::Relaxed);
     }
 
-    /// Whether these nodes, of which a partition has `members` replicas in all, leave no majority that has room.
+    /// Whether of these nodes, on which a partition has its replicas, no majority has room.
     pub(crate) fn block(&self, members: impl Iterator<Item = NodeId>) -> bool {
         if !self.any.load(Ordering::Relaxed) {
             return false;

@@ -200,7 +200,8 @@ impl HostShell {
     }
 
     /// Writes what waits, in order. Nothing is reserved in the log before evaluation, for nothing is refused here after it (R7): the
-    /// room that a proposal needs is reserved in Raft, and a turn that is too much for the log waits. A log that has no room keeps it waiting, and requests out, until truncations have made some.
+    /// room that a proposal needs is reserved in Raft, and a turn that is too much for the log waits. A log that has no room keeps it
+    /// waiting, and requests out, until truncations have made some.
     fn write_log(&mut self) {
         while let Some((turn, records)) = self.stalled.front() {
             match self.append(*turn, records) {

@@ -33,6 +33,13 @@ fn figure(node: &Node, name: &str) -> u64 {
     value.unwrap_or_else(|| panic!("no {name} in {text}"))
 }
 
+/// Stops the last node as a crash does, and starts it again to be made anew.
+async fn crash_and_rebuild(cluster: &mut Cluster) {
+    cluster.crash(2).await;
+    cluster.set_up(2, rebuild);
+    cluster.restart(2).await;
+}
+
 async fn wait_for(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
@@ -66,6 +73,11 @@ async fn check(cluster: &Cluster, bytes: usize) {
     let node = cluster.node(2);
     assert_eq!(get(&node, SHORT, "4").await.as_deref(), Some("short 4"));
     assert_eq!(get(&node, LONG, "24").await, Some(format!("24 3 {}", "x".repeat(bytes))));
+}
+
+async fn check_made_anew(cluster: &Cluster, bytes: usize) {
+    check(cluster, bytes).await;
+    wait_for("the end", || !note(cluster).exists()).await;
 }
 
 fn note(cluster: &Cluster) -> PathBuf {
@@ -107,8 +119,7 @@ async fn a_node_gets_back_what_its_engine_has_lost() {
     assert!(why.contains("does not hold") && why.contains("--rebuild-engine"), "{why}");
     cluster.set_up(2, rebuild);
     cluster.restart(2).await;
-    check(&cluster, 10).await;
-    wait_for("the end", || !note(&cluster).exists()).await;
+    check_made_anew(&cluster, 10).await;
 
     // Damaged: what is left of it is set aside.
     cluster.crash(2).await;
@@ -121,8 +132,7 @@ async fn a_node_gets_back_what_its_engine_has_lost() {
     cluster.restart(2).await;
     let aside = cluster.node(2).former_engine().expect("it was set aside").to_owned();
     assert_eq!(fs::read_to_string(aside.join("engine")).expect("it is there"), "nonsense");
-    check(&cluster, 10).await;
-    wait_for("the end", || !note(&cluster).exists()).await;
+    check_made_anew(&cluster, 10).await;
 
     // From then on it is a node like any other.
     put(&cluster.node(2), LONG, "new", "after").await;
@@ -153,8 +163,7 @@ async fn an_engine_that_is_not_believed_after_a_power_cut_is_made_anew() {
     }
     cluster.set_up(2, rebuild);
     cluster.restart(2).await;
-    check(&cluster, 10).await;
-    wait_for("the end", || !note(&cluster).exists()).await;
+    check_made_anew(&cluster, 10).await;
     assert!(is_there(&cluster, "engine.aside-1"));
 }
 
@@ -170,9 +179,7 @@ const LARGE: usize = 200_000;
 async fn a_crash_in_between_is_gone_on_from_without_being_told() {
     let mut cluster = Cluster::start(3, slow).await;
     fill(&cluster, LARGE).await;
-    cluster.crash(2).await;
-    cluster.set_up(2, rebuild);
-    cluster.restart(2).await;
+    crash_and_rebuild(&mut cluster).await;
     // The rest is as the second start has to do it.
     cluster.set_up(2, |config| config.rebuild_engine = false);
     let snapshots = cluster.config(2).data_dir.join("snapshots");
@@ -189,8 +196,7 @@ async fn a_crash_in_between_is_gone_on_from_without_being_told() {
         cluster.restart(2).await;
         assert!(cluster.node(2).former_engine().is_some(), "it is still under way");
     }
-    check(&cluster, LARGE).await;
-    wait_for("the end", || !note(&cluster).exists()).await;
+    check_made_anew(&cluster, LARGE).await;
     assert!(is_there(&cluster, "engine.aside-1") && !is_there(&cluster, "engine.aside-2"));
 }
 
@@ -210,9 +216,7 @@ async fn read_weakly(node: &Node, id: &str) -> Option<Option<String>> {
 async fn who_lacks_its_data_neither_answers_nor_leads() {
     let mut cluster = Cluster::start(3, slow).await;
     fill(&cluster, LARGE).await;
-    cluster.crash(2).await;
-    cluster.set_up(2, rebuild);
-    cluster.restart(2).await;
+    crash_and_rebuild(&mut cluster).await;
     // By way of the others, or not at all; never from an empty range.
     let lacking = || note(&cluster).exists();
     for _ in 0..20 {
@@ -239,9 +243,7 @@ async fn who_lacks_its_data_neither_answers_nor_leads() {
 async fn who_is_left_alone_without_its_data_leads_nothing() {
     let mut cluster = Cluster::start(3, slow).await;
     fill(&cluster, LARGE).await;
-    cluster.crash(2).await;
-    cluster.set_up(2, rebuild);
-    cluster.restart(2).await;
+    crash_and_rebuild(&mut cluster).await;
     cluster.set_up(2, |config| config.rebuild_engine = false);
     cluster.crash(0).await;
     // Of the two that are left, only the other one can lead, and with the vote of the lacking one it does.

@@ -37,8 +37,8 @@ use super::stop::Stop;
 
 /// Runs a cluster on this machine, each node as a process of its own, until it is interrupted
 ///
-/// A node that dies is started again; one that refuses to start is left out, with its reason, and the others go on. The data is
-/// kept from one run to the next, in the directory. Settings that are no option here reach the nodes as variables, as in
+/// A node that dies is started again; one that cannot start is named with its reason, and the others go on. The data is kept from
+/// one run to the next, in the directory. Settings that are no option here reach the nodes as variables, as in
 /// STATOR_LOG_BUDGET=256MiB.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Cluster {

@@ -401,6 +401,30 @@ fn snapshots_stay(lab: &mut Lab) {
     assert_eq!(scan(&*later, &all(), Direction::Backward).len(), 2);
 }
 
+/// Writes batches one after another, and reads again and again meanwhile, on some threads; the first batch is there before.
+fn while_written(
+    engine: &dyn Engine,
+    mut batches: impl Iterator<Item = Batch> + Send,
+    readers: usize,
+    read: impl Fn() + Sync,
+) {
+    engine.write(&batches.next().expect("a batch")).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..readers {
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    read();
+                }
+            });
+        }
+        for batch in batches {
+            engine.write(&batch).unwrap();
+        }
+        done.store(true, Ordering::Release);
+    });
+}
+
 /// A writer gives many keys one value in each batch, two of the values large; readers look for two values at once.
 fn no_isolated_read_sees_half_a_batch(lab: &mut Lab) {
     const KEYS: u8 = 40;
@@ -410,32 +434,19 @@ fn no_isolated_read_sees_half_a_batch(lab: &mut Lab) {
         let small = (0..KEYS).map(move |key| (vec![1, key], vec![n; 10]));
         small.chain([(vec![0], vec![n; 250_000]), (vec![2], vec![n; 5_000])])
     };
-    engine.write(&puts(batch(0))).unwrap();
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for n in 1..=BATCHES {
-                engine.write(&puts(batch(n))).unwrap();
-            }
-            done.store(true, Ordering::Release);
-        });
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !done.load(Ordering::Acquire) {
-                    for key in [&[0][..], &[2]] {
-                        let value = engine.get(key).unwrap().unwrap();
-                        assert!(value.iter().all(|&byte| byte == value[0]), "half a value");
-                    }
-                    let Some(snapshot) = engine.snapshot() else { continue };
-                    let found = scan(&*snapshot, &all(), Direction::Forward);
-                    assert_eq!(found.len(), usize::from(KEYS) + 2);
-                    let first = found[0].1[0];
-                    assert!(found.iter().all(|(_, value)| value[0] == first), "half a batch");
-                    let value = snapshot.get(&[2]).unwrap().unwrap();
-                    assert_eq!(value[0], first, "a get and a scan of one snapshot disagree");
-                }
-            });
+    let batches = (0..=BATCHES).map(|n| puts(batch(n)));
+    while_written(&**engine, batches, 2, || {
+        for key in [&[0][..], &[2]] {
+            let value = engine.get(key).unwrap().unwrap();
+            assert!(value.iter().all(|&byte| byte == value[0]), "half a value");
         }
+        let Some(snapshot) = engine.snapshot() else { return };
+        let found = scan(&*snapshot, &all(), Direction::Forward);
+        assert_eq!(found.len(), usize::from(KEYS) + 2);
+        let first = found[0].1[0];
+        assert!(found.iter().all(|(_, value)| value[0] == first), "half a batch");
+        let value = snapshot.get(&[2]).unwrap().unwrap();
+        assert_eq!(value[0], first, "a get and a scan of one snapshot disagree");
     });
     assert_eq!(engine.get(&[1, 7]).unwrap().unwrap()[0], BATCHES);
 }
@@ -446,32 +457,21 @@ fn no_read_is_older_than_one_before_it(lab: &mut Lab) {
     const BATCHES: u8 = 60;
     let engine = lab.engine();
     let batch = |n: u8| (0..KEYS).map(move |key| (key.to_be_bytes().to_vec(), vec![n; 20]));
-    engine.write(&puts(batch(0))).unwrap();
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for n in 1..=BATCHES {
-                engine.write(&puts(batch(n))).unwrap();
-            }
-            done.store(true, Ordering::Release);
-        });
-        scope.spawn(|| {
-            // The first key of a batch, of which the rest takes its time.
-            let key = 0u16.to_be_bytes();
-            let only = KeyRange {
-                start: Bytes::copy_from_slice(&key),
-                end: Some(Bytes::copy_from_slice(&1u16.to_be_bytes())),
-            };
-            while !done.load(Ordering::Acquire) {
-                let got = engine.get(&key).unwrap().unwrap()[0];
-                let scanned = scan(&**engine, &only, Direction::Forward)[0].1[0];
-                assert!(scanned >= got, "a scan shows {scanned}, and a get before it {got}");
-                let Some(snapshot) = engine.snapshot() else { continue };
-                let kept = snapshot.get(&key).unwrap().unwrap()[0];
-                assert!(kept >= scanned, "a snapshot shows {kept}, and a scan before it {scanned}");
-                assert!(engine.get(&key).unwrap().unwrap()[0] >= kept);
-            }
-        });
+    // The first key of a batch, of which the rest takes its time.
+    let key = 0u16.to_be_bytes();
+    let only = KeyRange {
+        start: Bytes::copy_from_slice(&key),
+        end: Some(Bytes::copy_from_slice(&1u16.to_be_bytes())),
+    };
+    let batches = (0..=BATCHES).map(|n| puts(batch(n)));
+    while_written(&**engine, batches, 1, || {
+        let got = engine.get(&key).unwrap().unwrap()[0];
+        let scanned = scan(&**engine, &only, Direction::Forward)[0].1[0];
+        assert!(scanned >= got, "a scan shows {scanned}, and a get before it {got}");
+        let Some(snapshot) = engine.snapshot() else { return };
+        let kept = snapshot.get(&key).unwrap().unwrap()[0];
+        assert!(kept >= scanned, "a snapshot shows {kept}, and a scan before it {scanned}");
+        assert!(engine.get(&key).unwrap().unwrap()[0] >= kept);
     });
 }
 

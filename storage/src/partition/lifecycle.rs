@@ -1,7 +1,8 @@
 //! How a replica begins on a node, and how it ends.
 //!
 //! A founding replica begins with an empty range behind a made-up first index (R14): nobody is there to send it a snapshot. One
-//! of a group that its log knows already, on an engine that is made anew, begins waiting for a snapshot. Both write the replica's record and its applied record in one batch.
+//! of a group that its log knows already, on an engine that is made anew, begins waiting for a snapshot. Both write the replica's
+//! record and its applied record in one batch.
 //!
 //! The end is paced, because engines have no range delete: the applied record says first that the range is worth nothing any
 //! more, the items go some at a time, and the two records go with the last of them. Until then the range is not free (R19).
