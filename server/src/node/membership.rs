@@ -1,8 +1,7 @@
 //! How a node becomes and stays a member of its cluster.
 //!
-//! The founders know each other by the list that each was started with, and hold the catalog, so they can elect its leader without
-//! asking anybody. A node that joins later asks any member for an id. Then both do the same, over and over: agree on the cluster's id,
-//! write down who and where they are, learn who and where the others are, and make the replicas that the catalog says are theirs and
+//! The founders know each other by the list that each was started with, and begin the catalog together ([`super::founding`]). A node
+//! that joins later asks any member for an id. Then both do the same, over and over: agree on the cluster's id, write down who and where they are, learn who and where the others are, and make the replicas that the catalog says are theirs and
 //! that they have missed.
 
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use stator_model::{AttributeValue, Error, ErrorKind, Item, Number, Result};
 use stator_proto::peer::v1 as wire;
 use stator_storage::partition::query;
 
-use super::Inner;
+use super::{Inner, founding};
 use crate::catalog::records::{CATALOG_GROUP, NodeRecord, catalog_schema, record_key};
 use crate::config::{is_address, is_name};
 use crate::serve::CallContext;
@@ -38,6 +37,10 @@ const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// Goes round for as long as it is let.
 pub(crate) async fn run(node: Arc<Inner>) {
+    if let Err(why) = founding::meet_and_begin(&node).await {
+        node.fail(&why);
+        return;
+    }
     let mut told = None;
     loop {
         if node.peers.as_ref().is_some_and(|peers| peers.is_disowned()) {
@@ -91,7 +94,7 @@ async fn a_stranger(node: &Inner) {
 }
 
 async fn round(node: &Inner, cx: &CallContext) -> Result<()> {
-    agree_on_cluster(node, cx).await?;
+    founding::agree_on_cluster(node, cx).await?;
     introduce(node, cx).await?;
     if let Some(peers) = &node.peers {
         for record in node.node_records(cx).await? {
@@ -100,58 +103,6 @@ async fn round(node: &Inner, cx: &CallContext) -> Result<()> {
         }
     }
     make_missed_replicas(node, cx).await
-}
-
-/// The cluster's id is made once, by whoever finds none.
-async fn agree_on_cluster(node: &Inner, cx: &CallContext) -> Result<()> {
-    if node.joined.load(Ordering::Acquire) {
-        return Ok(());
-    }
-    let key = record_key("cluster", "cluster");
-    let mut record = node.catalog_get(key.clone(), cx).await?;
-    if record.is_none() {
-        let mut made = key.clone();
-        made.insert("cluster_id".into(), node.new_cluster_id().into());
-        made.insert("format_version".into(), AttributeValue::from(1));
-        // Their ids are taken, whether they have come yet or not.
-        let founders = node.config.initial_nodes.len().max(node.founders());
-        made.insert("founders".into(), AttributeValue::N(Number::from(founders as u64)));
-        if !node.config.initial_nodes.is_empty() {
-            let list = node.config.initial_nodes.iter().map(|node| node.as_str().into());
-            made.insert("initial_nodes".into(), AttributeValue::L(list.collect()));
-        }
-        node.catalog_create(&made, cx).await?;
-        record = node.catalog_get(key, cx).await?;
-    }
-    let record = record.unwrap_or_default();
-    if let Some(why) = other_founders(&record, &node.config.initial_nodes) {
-        node.fail(&why);
-        return Err(Error::internal(why));
-    }
-    let id = record.get("cluster_id").and_then(AttributeValue::as_s);
-    let id = id.ok_or_else(|| Error::internal("the catalog has no cluster id"))?;
-    if let Some(dir) = &node.dir
-        && let Err(error) = dir.join(id, node.own.0)
-    {
-        node.fail(&error.to_string());
-        return Err(Error::internal(error.to_string()));
-    }
-    if let Some(peers) = &node.peers {
-        peers.set_cluster_id(id);
-    }
-    Ok(())
-}
-
-/// Why a node that was started with this list of founders is none of the cluster's, if it is not. Founders that hold the catalog tell
-/// each other so before there is a cluster; those behind them hear it from the catalog.
-fn other_founders(cluster: &Item, initial_nodes: &[String]) -> Option<String> {
-    let AttributeValue::L(founded) = cluster.get("initial_nodes")? else { return None };
-    let founded: Vec<&str> = founded.iter().filter_map(AttributeValue::as_s).collect();
-    (!initial_nodes.is_empty() && founded != initial_nodes).then(|| {
-        format!(
-            "initial_nodes = {initial_nodes:?} is not allowed: the cluster was founded with {founded:?}"
-        )
-    })
 }
 
 /// Writes down who this node is. Another directory under the same id is another node, and must not vote in its name (R8).
@@ -172,7 +123,7 @@ async fn introduce(node: &Inner, cx: &CallContext) -> Result<()> {
     Ok(())
 }
 
-fn known_by_another_directory(own: NodeId) -> String {
+pub(super) fn known_by_another_directory(own: NodeId) -> String {
     format!(
         "the cluster knows node {own} by another data directory: a node that lost its data cannot come back under its old id"
     )
@@ -381,22 +332,6 @@ mod tests {
         for text in ["a b", "\n", &"a".repeat(65)] {
             assert!(unfit(&request("a:1", text, "1")).is_some(), "{text}");
             assert!(unfit(&request("a:1", "", text)).is_some(), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_catalog_knows_its_founders() {
-        let list = |names: &[&str]| -> Vec<String> { names.iter().map(|&n| n.into()).collect() };
-        let founded = ["a:1", "b:1", "c:1", "d:1"];
-        let mut cluster = record_key("cluster", "cluster");
-        assert_eq!(other_founders(&cluster, &list(&founded)), None, "an older record");
-        let nodes = founded.iter().map(|&founder| founder.into());
-        cluster.insert("initial_nodes".into(), AttributeValue::L(nodes.collect()));
-        assert_eq!(other_founders(&cluster, &list(&founded)), None);
-        assert_eq!(other_founders(&cluster, &[]), None, "started again by its directory alone");
-        for other in [&["a:1", "b:1", "c:1"][..], &["a:1", "b:1", "c:1", "e:1"]] {
-            let why = other_founders(&cluster, &list(other)).expect("another list");
-            assert!(why.contains(other.last().expect("some")) && why.contains("d:1"), "{why}");
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod balance;
 mod compare;
+mod founding;
 pub(crate) mod intake;
 mod membership;
 mod metered;
@@ -245,6 +246,7 @@ impl Inner {
         }
         if !self.joined.load(Ordering::Acquire) {
             reasons.push("the node has not reached the catalog yet".to_owned());
+            reasons.extend(founding::awaited(self));
             let refusals = self.peers.as_ref().map(|peers| peers.refusals()).unwrap_or_default();
             reasons.extend(
                 refusals.iter().map(|(node, why)| format!("node {node} refuses this one: {why}")),

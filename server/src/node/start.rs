@@ -13,8 +13,8 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::open::{Census, census, open};
 use super::standing::{Standing, standing};
-use super::{Inner, Node, balance, intake, membership, rebuild, room};
-use crate::catalog::records::{CATALOG_GROUP, NodeRecord};
+use super::{Inner, Node, balance, founding, intake, membership, rebuild, room};
+use crate::catalog::records::NodeRecord;
 use crate::clock::{Clock, RealClock};
 use crate::config::{EngineKind, NodeConfig};
 use crate::dir::{DataDir, Mode};
@@ -355,14 +355,10 @@ async fn begin(inner: &Inner, census: Census) -> Result<(), String> {
             inner.replicas.failed(group, why);
         }
     }
-    let catalog = inner.catalog_table();
-    let partition = &catalog.partitions()[0];
-    if partition.members.iter().any(|member| member.node == inner.own)
-        && !inner.replicas.has_failed(CATALOG_GROUP)
-    {
-        inner.ensure_replica(&catalog.record, partition, true).await?;
+    if founding::is_to_meet(inner) {
+        return Ok(());
     }
-    Ok(())
+    founding::begin_catalog(inner).await
 }
 
 /// What the threads of a host need.

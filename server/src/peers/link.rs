@@ -62,6 +62,9 @@ impl Link {
         let answer = { client }.messages(ReceiverStream::new(outgoing)).await;
         if let Some(peers) = self.peers.upgrade() {
             peers.note_refusal(self.node, answer.as_ref().err());
+            if answer.is_ok() {
+                peers.note_met(self.node);
+            }
         }
         let mut incoming = match answer {
             Ok(answer) => answer.into_inner(),

@@ -8,7 +8,7 @@ mod link;
 mod queue;
 mod refusing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -74,6 +74,8 @@ pub(crate) struct Peers {
     expected: RwLock<BTreeMap<NodeId, u64>>,
     /// Those of founders that the catalog has not told of yet: as they said first.
     believed: Mutex<BTreeMap<NodeId, u64>>,
+    /// The nodes that have taken this one for what it says since it started.
+    met: Mutex<BTreeSet<NodeId>>,
     /// The nodes that do not take this one for what it says, and why.
     refusals: Mutex<BTreeMap<NodeId, String>>,
     /// Whether some node knows by the catalog that this one's number is another directory's.
@@ -128,6 +130,7 @@ impl Peers {
             credentials: RwLock::new(Credentials::new(&own, cluster_id.as_deref())),
             own,
             cluster_id: RwLock::new(cluster_id),
+            met: Mutex::default(),
             refusals: Mutex::default(),
             disowned: AtomicBool::new(false),
             strangers: Notify::new(),
@@ -169,6 +172,16 @@ impl Peers {
         if word.is_some_and(|word| word == OTHER_DIRECTORY) {
             self.disowned.store(true, Ordering::Release);
         }
+    }
+
+    /// A node takes this one for what it says.
+    fn note_met(&self, node: NodeId) {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+    }
+
+    /// Whether a node has taken this one for what it says since it started.
+    pub(crate) fn has_met(&self, node: NodeId) -> bool {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
     }
 
     /// Whether some node knows by the catalog that this one's number is another directory's.

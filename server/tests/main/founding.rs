@@ -1,6 +1,8 @@
 //! Three nodes found a cluster, serve, and come back.
 
-use crate::cluster::{Cluster, get, put};
+use tokio::time::{Instant, sleep};
+
+use crate::cluster::{Cluster, PATIENCE, get, put};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_node_takes_all_nodes_have() {
@@ -21,4 +23,44 @@ async fn what_one_node_takes_all_nodes_have() {
     cluster.wait_ready().await;
     assert_eq!(get(&cluster.node(0), "music", "late").await.as_deref(), Some("while one is away"));
     cluster.wait_equal().await;
+}
+
+/// Waits until one of a node's reasons for not serving is this one.
+async fn wait_for_reason(cluster: &Cluster, number: usize, is_it: impl Fn(&str) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !cluster.node(number).unready().iter().any(|why| is_it(why)) {
+        assert!(Instant::now() < deadline, "{:?}", cluster.node(number).unready());
+        sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_majority_that_lost_its_data_makes_no_second_cluster() {
+    let mut cluster = Cluster::start(3, |_| {}).await;
+    cluster.create_table("music").await;
+    put(&cluster.node(0), "music", "song", "value").await;
+    cluster.wait_equal().await;
+    for number in 0..3 {
+        cluster.crash(number).await;
+    }
+    for number in [1, 2] {
+        std::fs::remove_dir_all(&cluster.config(number).data_dir).expect("removed");
+        cluster.restart(number).await;
+    }
+    // They meet each other, and that is not enough.
+    let first = cluster.config(0).listen.to_string();
+    let alone = |why: &str| why.ends_with(&format!("not yet met {first}"));
+    for number in [1, 2] {
+        wait_for_reason(&cluster, number, alone).await;
+    }
+    // The one with the data knows both by directories that are gone.
+    cluster.restart(0).await;
+    for number in [1, 2] {
+        wait_for_reason(&cluster, number, |why| why.contains("another data directory")).await;
+    }
+    let reasons = cluster.node(0).unready();
+    assert!(
+        !reasons.is_empty() && !reasons.iter().any(|why| why.contains("failed")),
+        "{reasons:?}"
+    );
 }
