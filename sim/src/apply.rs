@@ -75,6 +75,10 @@ impl World {
     fn apply(&mut self, node: usize, group: GroupId, entries: &[Committed]) {
         let Some(process) = &mut self.nodes[node].process else { return };
         let Some(replica) = process.replicas.get_mut(&group) else { return };
+        if replica.lacking {
+            // What waits before the snapshot goes no further than it.
+            return;
+        }
         match replica.applier.apply(entries) {
             Ok(()) => {
                 let Some(last) = entries.last() else { return };
@@ -147,6 +151,12 @@ impl World {
             }
             if planted(Mutation::NotRestored) {
                 replica.view.data_restored();
+                continue;
+            }
+            let mark = access.core().mark(*group).unwrap_or_default();
+            if mark.index > replica.applied {
+                replica.lacking = true;
+                self.reached.one("restored before a snapshot");
                 continue;
             }
             let restored = install_lost(&access, &state.snapshots, *group, replica)
@@ -269,8 +279,7 @@ fn install_lost(
 ) -> Result<(), Restoring> {
     let applied = replica.applier.mark()?;
     let mark = access.core().mark(group).unwrap_or_default();
-    // A log that has just been reset to a snapshot which is not being installed yet is no loss.
-    if applied.index < mark.index && mark.index <= replica.applied {
+    if applied.index < mark.index {
         let mark = (mark.index, mark.term);
         install_again(disk, &mut replica.applier, group, mark)?;
     }

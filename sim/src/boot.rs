@@ -372,7 +372,7 @@ fn begin_replica(
         None => Recovered { applied, ..Recovered::fresh() },
     };
     let data = applier.data_generation();
-    let replica = Replica { spec, view, data, applier, applied: applied.0 };
+    let replica = Replica { spec, view, data, applier, applied: applied.0, lacking: false };
     Ok(Begun { replica, recovered, installed })
 }
 

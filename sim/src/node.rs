@@ -119,6 +119,8 @@ pub(crate) struct Replica {
     pub(crate) applier: PartitionApplier,
     /// The last entry applied.
     pub(crate) applied: u64,
+    /// The engine lost some of it, and the log has been reset to a snapshot that is on its way.
+    pub(crate) lacking: bool,
 }
 
 /// What the apply thread does.

@@ -109,7 +109,8 @@ impl World {
     pub(crate) fn begin_install(&mut self, node: usize, job: &InstallJob) {
         let state = &mut self.nodes[node];
         let Some(process) = &mut state.process else { return };
-        let Some(replica) = process.replicas.get(&job.group) else { return };
+        let Some(replica) = process.replicas.get_mut(&job.group) else { return };
+        replica.lacking = false;
         let frames = SnapshotHeader::decode(&job.header)
             .map_err(|error| error.to_string())
             .and_then(|header| load(&state.snapshots, job.group, header.id))

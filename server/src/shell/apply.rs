@@ -41,7 +41,7 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 /// How long an engine may fail, for another reason than a full disk, before the node ends: it keeps its leaderships meanwhile.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 10 });
 /// Bytes of entries read back from the log at once.
-const REPLAY_BYTES: u64 = 8 << 20;
+const REPLAY_BYTES: u64 = if cfg!(test) { 4 << 10 } else { 8 << 20 };
 
 /// Told the index and term of the snapshot that a replica was brought to, or that there is none.
 pub(crate) type Restored = Box<dyn FnOnce(Option<(u64, u64)>) + Send>;
@@ -312,6 +312,10 @@ impl ApplyShell {
         match replica.replay(group, &self.log) {
             Ok(()) => self.losses.recovered(group),
             Err(error) if is_engines(&error) => self.recover(replicas, &error),
+            Err(_) if self.awaits_snapshot(group, target) => {
+                replica.phase = Phase::Lacking;
+                return;
+            }
             Err(error) => return self.fail(replicas, group, &error),
         }
         match installing.restored {
@@ -406,6 +410,11 @@ impl ApplyShell {
         Ok(())
     }
 
+    /// Whether the log has been reset, perhaps just now, to a snapshot that is on its way to this thread.
+    fn awaits_snapshot(&self, group: GroupId, applied: u64) -> bool {
+        self.log.mark(group).is_some_and(|mark| mark.index > applied)
+    }
+
     /// Brings a replica to where it was before the engine lost something, or sees to it that it will be.
     fn restore(&self, group: GroupId, replica: &mut Applying) -> Result<()> {
         match &mut replica.phase {
@@ -414,15 +423,19 @@ impl ApplyShell {
             Phase::Serving => {
                 let held = replica.applier.mark()?;
                 let log_mark = self.log.mark(group).map_or((0, 0), |mark| (mark.index, mark.term));
-                if held.index >= log_mark.0 {
-                    replica.replay(group, &self.log)?;
-                    self.losses.recovered(group);
-                    return Ok(());
-                }
-                if log_mark.0 > replica.applied {
-                    // The log has been reset already to a snapshot that is on its way to this thread.
-                    replica.phase = Phase::Lacking;
-                    return Ok(());
+                let replayed = (held.index >= log_mark.0).then(|| replica.replay(group, &self.log));
+                match replayed {
+                    Some(Ok(())) => {
+                        self.losses.recovered(group);
+                        return Ok(());
+                    }
+                    Some(Err(error)) if is_engines(&error) => return Err(error),
+                    _ if self.awaits_snapshot(group, replica.applied) => {
+                        replica.phase = Phase::Lacking;
+                        return Ok(());
+                    }
+                    Some(Err(error)) => return Err(error),
+                    None => {}
                 }
                 // The engine has lost a snapshot that it had not flushed yet. What was applied behind it is in the log.
                 match self.find(group, log_mark, None) {

@@ -36,6 +36,8 @@ struct Failing {
     next: Mutex<Option<Fails>>,
     reopened: AtomicUsize,
     comes_back: AtomicBool,
+    /// Done once, behind the first write after it came back.
+    then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Reader for Failing {
@@ -59,6 +61,11 @@ impl Engine for Failing {
             None | Some(Fails::After) => self.memory.write(batch)?,
             Some(Fails::Before) => {}
             Some(Fails::Late) => std::thread::sleep(ENGINE_PATIENCE),
+        }
+        if self.reopened.load(Ordering::SeqCst) > 0
+            && let Some(then) = self.then.lock().expect("no panic").take()
+        {
+            then();
         }
         fails.map_or(Ok(()), |_| Err(Error::Engine("as it was told".into())))
     }
@@ -108,6 +115,7 @@ impl Lab {
             next: Mutex::new(None),
             reopened: AtomicUsize::new(0),
             comes_back: AtomicBool::new(comes_back),
+            then: Mutex::default(),
         });
         let mark = AppliedMark { index: 10, term: TERM, voters: vec![1, 2, 3] };
         initialise(engine.as_ref(), &spec(2), Some(&mark)).expect("begun");
@@ -173,6 +181,21 @@ impl Lab {
     }
 }
 
+fn entry(index: u64) -> Record {
+    let Committed { index, term, data } = committed(index);
+    Record::Entry { group: GROUP, entry: LogEntry { index, term, kind: 0, data } }
+}
+
+/// Appends records and waits until they are synced.
+fn append(log: &Log, records: &[Record]) {
+    let (synced, wait) = std::sync::mpsc::channel();
+    let taken = log.append(records, move |_| {
+        let _ = synced.send(());
+    });
+    taken.expect("taken");
+    wait.recv_timeout(PATIENCE).expect("synced");
+}
+
 fn eventually(what: &str, is: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is() {
@@ -210,14 +233,7 @@ fn an_engine_that_does_not_come_back_ends_the_node() {
 fn a_fault_of_the_log_ends_the_node_and_is_not_taken_for_one_of_the_engine() {
     let mut lab = Lab::start(true);
     lab.engine.flush().expect("flushed");
-    let Committed { index, term, data } = committed(11);
-    let (synced, wait) = std::sync::mpsc::channel();
-    let record = Record::Entry { group: GROUP, entry: LogEntry { index, term, kind: 0, data } };
-    let taken = lab.log.append(&[record], move |_| {
-        let _ = synced.send(());
-    });
-    taken.expect("taken");
-    wait.recv_timeout(PATIENCE).expect("synced");
+    append(&lab.log, &[entry(11)]);
     lab.apply(11);
     lab.await_applied(11);
     // The engine loses the entry, and the log cannot be read.
@@ -248,4 +264,36 @@ fn a_batch_that_failed_is_there_or_not_and_is_applied_once() {
         lab.mailbox.0.close();
         lab.thread.join().expect("without a panic");
     }
+}
+
+#[test]
+fn a_log_that_is_reset_to_a_snapshot_in_the_midst_of_a_replay_is_no_fault() {
+    let mut lab = Lab::start(true);
+    lab.engine.flush().expect("flushed");
+    for index in 11..=20 {
+        append(&lab.log, &[entry(index)]);
+        lab.apply(index);
+        lab.await_applied(index);
+    }
+    let log = lab.log.clone();
+    let mark = Mark { index: 30, term: TERM };
+    let reset = move || append(&log, &[Record::Reset { group: GROUP, mark }]);
+    *lab.engine.then.lock().expect("no panic") = Some(Box::new(reset));
+    lab.engine.memory.fail_next_write(Error::Engine("as it was told".into()), 10);
+    lab.apply(21);
+    eventually("it is reset", || lab.log.mark(GROUP) == Some(mark));
+    // The thread goes on and waits for the snapshot, which is not here.
+    lab.mailbox.install(InstallJob {
+        group: GROUP,
+        index: mark.index,
+        term: mark.term,
+        header: Bytes::new(),
+    });
+    let mut events = Vec::new();
+    while events.is_empty() {
+        lab.inbox.drain(&mut events, Some(PATIENCE));
+    }
+    assert!(matches!(events[..], [Event::SnapshotLost { .. }]), "{}", events.len());
+    lab.mailbox.0.close();
+    lab.thread.join().expect("without a panic");
 }
