@@ -118,6 +118,13 @@ async fn calls_of_strangers_are_refused_with_a_word() {
         ),
     ];
     let group = node.checksums().await.expect("checksums").last().expect("a replica").group;
+    // Until the catalog has told of the first node, another one under its number is its twin.
+    let mut twin = sound.clone().saying(PEER_INCARNATION, "1").client(&node).await;
+    let deadline = Instant::now() + PATIENCE;
+    while refusal(twin.forward(wire::ForwardRequest::default()).await).1 == "twin" {
+        assert!(Instant::now() < deadline, "the catalog is not heard");
+        sleep(Duration::from_millis(20)).await;
+    }
     for (stranger, code, name) in strangers {
         let mut client = stranger.client(&node).await;
         let word = (code, name.to_owned());
