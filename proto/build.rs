@@ -33,7 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("stator_descriptor_set.bin"), shown.encode_to_vec())?;
 
     carry_items_as_bytes(&mut files);
-    tonic_prost_build::configure().bytes(".").btree_map(".").compile_fds(files)?;
+    let grpc = env::var_os("CARGO_FEATURE_GRPC").is_some();
+    let generator = tonic_prost_build::configure().build_client(grpc).build_server(grpc);
+    generator.bytes(".").btree_map(".").compile_fds(files)?;
     Ok(())
 }
 

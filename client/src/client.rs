@@ -8,7 +8,7 @@ use stator_model::api::Operation;
 use stator_model::error::{Applied, ErrorKind};
 use stator_model::schema::TableStatus;
 use stator_model::{Answer, Request};
-use stator_proto::status::Effect;
+use stator_proto::operation::Effect;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::entropy::Entropy;
@@ -90,17 +90,6 @@ pub(crate) struct CallSettings {
 }
 
 impl Client {
-    /// A client of the nodes at these endpoints, such as `http://127.0.0.1:7400` or `["10.0.0.1:7400", "10.0.0.2:7400"]`,
-    /// and of the others of their cluster. It connects when it is used first. Where one is given, that one must be up for
-    /// the client to begin; see [`GrpcTransport::builder`](crate::GrpcTransport::builder) for more settings.
-    ///
-    /// # Errors
-    /// `ValidationException` if there is none, or one is no endpoint.
-    pub fn connect(endpoints: impl crate::IntoEndpoints) -> Result<Self> {
-        let endpoints = endpoints.into_endpoints();
-        Ok(Self::new(crate::GrpcTransport::builder().endpoints(endpoints).build()?))
-    }
-
     /// A client that speaks through this transport, with the default settings.
     #[must_use]
     pub fn new(transport: impl Transport) -> Self {

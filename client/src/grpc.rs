@@ -24,13 +24,15 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt as _};
 use stator_model::error::{Applied, Error, ErrorKind, Result, Retry};
 use stator_model::{Answer, Request};
-use stator_proto::status::{Effect, Received, from_status, never_served};
+use stator_proto::operation::Effect;
+use stator_proto::status::{Received, from_status, never_served};
 use stator_proto::v1;
 use tokio::time::{Instant, timeout_at};
 
 use self::nodes::{Node, Nodes};
 use self::routes::{Preference, RouteCache};
 use self::send::{Sent, send};
+use crate::client::Client;
 use crate::endpoints::whole;
 use crate::error::UNREACHED;
 use crate::transport::{CallOptions, Transport};
@@ -39,6 +41,19 @@ use crate::transport::{CallOptions, Transport};
 #[derive(Clone, Debug)]
 pub struct GrpcTransport {
     shared: Arc<Shared>,
+}
+
+impl Client {
+    /// A client of the nodes at these endpoints, such as `http://127.0.0.1:7400` or `["10.0.0.1:7400", "10.0.0.2:7400"]`,
+    /// and of the others of their cluster. It connects when it is used first. Where one is given, that one must be up for
+    /// the client to begin; see [`GrpcTransport::builder`] for more settings.
+    ///
+    /// # Errors
+    /// `ValidationException` if there is none, or one is no endpoint.
+    pub fn connect(endpoints: impl crate::IntoEndpoints) -> crate::Result<Self> {
+        let endpoints = endpoints.into_endpoints();
+        Ok(Self::new(GrpcTransport::builder().endpoints(endpoints).build()?))
+    }
 }
 
 #[derive(Debug)]

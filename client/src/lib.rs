@@ -47,9 +47,11 @@
 //! - A pause in which the process is stopped counts against a request's time like any other.
 
 pub mod client;
+#[cfg(feature = "grpc")]
 mod endpoints;
 mod entropy;
 pub mod error;
+#[cfg(feature = "grpc")]
 pub mod grpc;
 pub mod request;
 pub mod retry;
@@ -58,10 +60,12 @@ pub mod transport;
 
 #[doc(inline)]
 pub use client::{Client, ClientBuilder};
+#[cfg(feature = "grpc")]
 pub use endpoints::IntoEndpoints;
 #[doc(inline)]
 pub use error::{Error, Result};
 #[doc(inline)]
+#[cfg(feature = "grpc")]
 pub use grpc::{GrpcTransport, GrpcTransportBuilder};
 pub use request::batch::{delete, put};
 pub use retry::RetryPolicy;

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use stator_model::error::{Applied, Error, ErrorKind, Retry};
-use stator_proto::status::Effect;
+use stator_proto::operation::Effect;
 
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,7 @@ mod tests;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stator_model::limits::NESTING_LEVELS_MAX;
+use stator_model::limits::TOP_LEVEL;
 use stator_model::{AttributeValue, Error as ModelError, Item};
 
 use crate::error::{Error, Result};
@@ -42,9 +42,6 @@ const NUMBER_SET: &str = "$stator::NumberSet";
 const BINARY_SET: &str = "$stator::BinarySet";
 /// The same for the number that a string spells.
 const NUMBER: &str = "$stator::Number";
-
-/// The level of a top-level attribute's value.
-const TOP_LEVEL: usize = 1;
 
 /// The item that a value, such as a struct or a map, serializes to.
 ///
@@ -103,15 +100,4 @@ pub fn from_attribute_value<T: DeserializeOwned>(value: AttributeValue) -> Resul
 
 fn refused(text: impl Into<String>) -> Error {
     ModelError::validation(text).into()
-}
-
-/// The level of what a list or map at this level holds.
-fn deeper(level: usize) -> Result<usize> {
-    if level >= NESTING_LEVELS_MAX {
-        return Err(refused(
-            "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported \
-             limit",
-        ));
-    }
-    Ok(level + 1)
 }

@@ -41,11 +41,12 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::key::Key;
+use crate::limits::TOP_LEVEL;
 use crate::schema::KeySchema;
 use crate::size::item_size;
 use crate::value::{AttributeValue, Item};
 
-pub(crate) use decode::{check_name, deeper};
+pub(crate) use decode::check_name;
 
 /// The field numbers of the messages.
 mod field {
@@ -69,9 +70,6 @@ mod field {
     pub(super) const L: u8 = 9;
     pub(super) const M: u8 = 10;
 }
-
-/// The level of a top-level attribute's value.
-pub(crate) const TOP_LEVEL: usize = 1;
 
 /// An item as protobuf bytes of `stator.v1.Item`; not necessarily checked, nor canonical.
 ///

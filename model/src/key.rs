@@ -27,7 +27,8 @@ use crate::schema::{KeyAttribute, KeySchema};
 use crate::value::{AttributeValue, Item};
 
 use encoding::{decode_value, encode_bytes};
-pub use range::{KeyRange, sort_range};
+pub use range::KeyRange;
+pub(crate) use range::sort_range;
 
 /// Name of the hash, as a table's record stores it.
 pub const HASH_NAME: &str = "xxh3-64";

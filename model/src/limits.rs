@@ -1,5 +1,7 @@
 //! Every limit of the data model, with its reason. Unless said otherwise each is DynamoDB's, and 1 KB is 1,024 bytes.
 
+use crate::error::{Error, Result};
+
 /// An item's size, names included: 400 KB.
 pub const ITEM_BYTES_MAX: usize = 400 * 1024;
 /// A partition key's value, in bytes.
@@ -10,6 +12,8 @@ pub const SORT_KEY_BYTES_MAX: usize = 1024;
 /// is not one, and refuses 32. A list or map on the last level is refused even if it is empty, because gRPC's decoders
 /// stop at 100 nested messages, which is exactly 31 maps inside a batch.
 pub const NESTING_LEVELS_MAX: usize = 32;
+/// The level of a top-level attribute's value.
+pub const TOP_LEVEL: usize = 1;
 /// An attribute's name, in bytes.
 pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 65_535;
 /// A key attribute's name, in bytes.
@@ -46,3 +50,17 @@ pub const TABLES_MAX: usize = 2500;
 pub const TABLE_PARTITIONS_MAX: u32 = 1024;
 /// Partitions that a table in a cluster starts with unless told otherwise: DynamoDB's own starting point.
 pub const TABLE_PARTITIONS_DEFAULT: u32 = 4;
+
+/// The level of what a list or map at this level holds. Whatever recurses over values asks here before it goes down.
+///
+/// # Errors
+/// `ValidationException` if this is the last level.
+pub fn deeper(level: usize) -> Result<usize> {
+    if level >= NESTING_LEVELS_MAX {
+        return Err(Error::validation(
+            "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported \
+             limit",
+        ));
+    }
+    Ok(level + 1)
+}

@@ -10,7 +10,7 @@
 //! as its text.
 //!
 //! Reading refuses what the item codec refuses, and in the same words (but for the names in plain JSON, which the request's
-//! own validation judges); no input recurses deeper than [`NESTING_LEVELS_MAX`]. Writing recurses as deep as the value in
+//! own validation judges); no input recurses deeper than [`deeper`] allows. Writing recurses as deep as the value in
 //! hand.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use serde_json::{Map, Value};
 use stator_model::error::{Error, Result};
-use stator_model::limits::NESTING_LEVELS_MAX;
+use stator_model::limits::{TOP_LEVEL, deeper};
 use stator_model::{AttributeValue, EncodedItem, Item, Number};
 
 use crate::v1::{self, attribute_value::Value as Wire};
@@ -30,9 +30,6 @@ mod keys;
 
 #[cfg(test)]
 mod tests;
-
-/// The level of a top-level attribute's value.
-const TOP_LEVEL: usize = 1;
 
 /// Parses a text of JSON, keeping its numbers as they are written.
 ///
@@ -242,17 +239,6 @@ fn number_to_json(number: &Number) -> Value {
     let text = number.to_string();
     // A number's text is JSON's too; were it ever not, the text is the next best thing.
     text.parse().map_or_else(|_| Value::from(text.as_str()), Value::Number)
-}
-
-/// The level of what a list or map at this level holds.
-fn deeper(level: usize) -> Result<usize> {
-    if level >= NESTING_LEVELS_MAX {
-        return Err(Error::validation(
-            "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported \
-             limit",
-        ));
-    }
-    Ok(level + 1)
 }
 
 fn unexpected(json: &Value, expected: &str) -> Error {

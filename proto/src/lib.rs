@@ -7,6 +7,8 @@
 //! - [`json`] writes and reads items as JSON, for people and for the JSON door.
 //! - [`FILE_DESCRIPTOR_SET`] is what reflection shows.
 //!
+//! Without the feature `grpc` there are messages and their conversions, and nothing that sends them.
+//!
 //! # Items are bytes
 //! In the generated requests and answers a field of type `Item` is `Bytes`: the build turns it into `bytes`, which looks
 //! the same on the wire. A node stores those bytes and answers them, without ever decoding an item that it need not
@@ -17,8 +19,10 @@
 pub mod convert;
 pub mod error;
 pub mod json;
+#[cfg(feature = "grpc")]
 pub mod metadata;
 pub mod operation;
+#[cfg(feature = "grpc")]
 pub mod status;
 
 /// The descriptors of all `.proto` files, encoded, with items as the messages that they are: for server reflection.
@@ -28,7 +32,7 @@ pub const FILE_DESCRIPTOR_SET: &[u8] =
 /// The door for clients: package `stator.v1`.
 pub mod v1 {
     #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
-    tonic::include_proto!("stator.v1");
+    include!(concat!(env!("OUT_DIR"), "/stator.v1.rs"));
 }
 
 /// The door between nodes.
@@ -36,6 +40,6 @@ pub mod peer {
     /// Package `stator.peer.v1`.
     pub mod v1 {
         #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
-        tonic::include_proto!("stator.peer.v1");
+        include!(concat!(env!("OUT_DIR"), "/stator.peer.v1.rs"));
     }
 }

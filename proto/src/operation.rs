@@ -6,8 +6,16 @@ use stator_model::api::{self, Answer, Request};
 use stator_model::error::{Applied, Error, ErrorKind, Result};
 
 use crate::peer::v1::Operation;
-use crate::status::Effect;
 use crate::v1;
+
+/// What kind of request an error answers: that decides what a failure on the way may have left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It only reads: a failed one has changed nothing.
+    Read,
+    /// It writes: unless somebody says otherwise, a failed one may have been applied.
+    Write,
+}
 
 /// An operation of [`stator_model::api`] as it goes over the wire: code that treats all operations alike is written
 /// against this.

@@ -25,6 +25,7 @@ use tonic::{Code, Status};
 
 use crate::error::{from_detail, to_detail};
 use crate::metadata::EXCEPTION;
+use crate::operation::Effect;
 use crate::v1::{self, RouteHint};
 
 /// How many bytes of error detail a caller's headers hold unless its `stator-detail-bytes-max` says otherwise: within
@@ -33,15 +34,6 @@ pub const DETAIL_BYTES_DEFAULT: usize = 4096;
 
 /// The longest text of an error that goes into headers, in bytes.
 const MESSAGE_BYTES_MAX: usize = 1024;
-
-/// What kind of request an error answers: that decides what a failure on the way may have left behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// It only reads: a failed one has changed nothing.
-    Read,
-    /// It writes: unless somebody says otherwise, a failed one may have been applied.
-    Write,
-}
 
 /// The code that says this error.
 #[must_use]

@@ -13,7 +13,10 @@ use crate::shell::{HostEvent, HostMailbox};
 /// As many messages and requests waiting for a host are too many.
 const HOST_FLOODED: usize = 32 * 1024;
 
-/// A replica on this node.
+/// A replica on this node. Readers pass two gates, `view` and `data`, because each closes for what the other cannot know. The
+/// view's is Raft's, which the host's evaluator asks, too: it closes once a snapshot is accepted, before the applier hears of
+/// it; the generation's is the applier's, which snapshot writers ask, too: it closes for what the engine lacks (half a snapshot
+/// that a restart found, an engine made anew) and for a replica that is removed.
 pub(crate) struct Replica {
     pub(crate) spec: Arc<PartitionSpec>,
     /// The lease, the leader and the applied index, as readers see them.

@@ -8,9 +8,10 @@ use serde::de::{
     Unexpected, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
+use stator_model::limits::deeper;
 use stator_model::{AttributeValue, Number};
 
-use super::{NUMBER, deeper, refused};
+use super::{NUMBER, refused};
 use crate::error::{Error, Result};
 
 /// Gives one attribute value, on a level of nesting.

@@ -10,10 +10,11 @@ use serde::ser::{
     Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
+use stator_model::limits::deeper;
 use stator_model::{AttributeValue, Number};
 
 use self::key::KeySerializer;
-use super::{BINARY_SET, NUMBER, NUMBER_SET, STRING_SET, deeper, refused};
+use super::{BINARY_SET, NUMBER, NUMBER_SET, STRING_SET, refused};
 use crate::error::{Error, Result};
 
 /// Makes one attribute value, on a level of nesting.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
+use stator_model::limits::NESTING_LEVELS_MAX;
 use stator_model::{EncodedItem, Number};
 
 use super::*;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::field;
 use super::wire::{DELIMITED, Reader, VARINT, malformed};
 use crate::error::{Error, Result};
-use crate::limits::{ATTRIBUTE_NAME_BYTES_MAX, NESTING_LEVELS_MAX};
+use crate::limits::{ATTRIBUTE_NAME_BYTES_MAX, deeper};
 use crate::number::Number;
 use crate::value::{AttributeValue, Item};
 
@@ -106,18 +106,6 @@ impl<'a> Decoder<'a> {
         }
         not_empty(set, "Binary sets should not be empty")
     }
-}
-
-/// The level of what a list or map at this level holds. A list or map on the last level is refused even if it is empty,
-/// so that a tree of 31 of them is the deepest: gRPC's decoders stop at 100 nested messages.
-pub(crate) fn deeper(level: usize) -> Result<usize> {
-    if level >= NESTING_LEVELS_MAX {
-        return Err(Error::validation(
-            "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported \
-             limit",
-        ));
-    }
-    Ok(level + 1)
 }
 
 /// The name and the undecoded value of a map's entry.

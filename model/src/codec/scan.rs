@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use super::field;
 use super::wire::{Reader, delimited_tag, varint_tag};
-use crate::limits::{ATTRIBUTE_NAME_BYTES_MAX, NESTING_LEVELS_MAX};
+use crate::limits::{ATTRIBUTE_NAME_BYTES_MAX, deeper};
 use crate::number::Number;
 use crate::size::{CONTAINER_BYTES, ELEMENT_BYTES, SCALAR_BYTES};
 
@@ -64,17 +64,13 @@ fn value(message: &[u8], level: usize) -> Option<usize> {
         SS => set(bytes, |bytes| std::str::from_utf8(bytes).ok(), |text| text.len()),
         NS => set(bytes, number, Number::size),
         BS => set(bytes, Some, |bytes| bytes.len()),
-        L => list(bytes, deeper(level)?),
+        L => list(bytes, deeper(level).ok()?),
         M => {
-            let (size, count) = entries(bytes, deeper(level)?)?;
+            let (size, count) = entries(bytes, deeper(level).ok()?)?;
             Some(CONTAINER_BYTES + ELEMENT_BYTES * count + size)
         }
         _ => None,
     }
-}
-
-fn deeper(level: usize) -> Option<usize> {
-    (level < NESTING_LEVELS_MAX).then_some(level + 1)
 }
 
 fn list(message: &[u8], level: usize) -> Option<usize> {

@@ -116,12 +116,11 @@ impl Condition {
         check::condition(raw, Resolver::new(kind, substitutions))
     }
 
-    /// Whether it holds for an item; an absent item is one without attributes.
-    ///
-    /// # Errors
-    /// None today: what could be wrong with an operand was refused by [`parse`](Self::parse), or makes the test false.
-    pub fn holds(&self, item: &Item) -> Result<bool> {
-        Ok(eval::holds(&self.steps, item, &eval::Memo::default()))
+    /// Whether it holds for an item; an absent item is one without attributes. What could be wrong with an operand was
+    /// refused by [`parse`](Self::parse), or makes the test false.
+    #[must_use]
+    pub fn holds(&self, item: &Item) -> bool {
+        eval::holds(&self.steps, item, &eval::Memo::default())
     }
 
     /// Whether it holds, and how many questions about large values had to be answered for that.

@@ -357,55 +357,6 @@ fn ranges() {
 }
 
 #[test]
-fn conditions_refused_whatever_the_schema() {
-    let operand = |operator: &str, kind: &str| {
-        format!(
-            "Invalid KeyConditionExpression: Incorrect operand type for operator or function; \
-             operator or function: {operator}, operand type: {kind}"
-        )
-    };
-    let bounds = |what: &str, lower: &str, upper: &str| {
-        format!(
-            "Invalid KeyConditionExpression: The BETWEEN operator requires {what}; \
-             lower bound operand: AttributeValue: {{{lower}}}, \
-             upper bound operand: AttributeValue: {{{upper}}}"
-        )
-    };
-    let order = "upper bound to be greater than or equal to lower bound";
-    let kind = "same data type for lower and upper bounds";
-    let yes = AttributeValue::Bool(true);
-    let buffer = "B:java.nio.HeapByteBuffer[pos=0 lim=2 cap=2]";
-    let other = "B:java.nio.HeapByteBuffer[pos=0 lim=1 cap=1]";
-    for (condition, message) in [
-        (SortCondition::Less(yes.clone()), operand("<", "BOOL")),
-        (SortCondition::LessOrEqual(yes.clone()), operand("<=", "BOOL")),
-        (SortCondition::Greater(AttributeValue::Null), operand(">", "NULL")),
-        (SortCondition::GreaterOrEqual(yes.clone()), operand(">=", "BOOL")),
-        (SortCondition::Between(yes.clone(), s("a")), operand("BETWEEN", "BOOL")),
-        (SortCondition::Between(s("a"), AttributeValue::L(vec![])), operand("BETWEEN", "L")),
-        (SortCondition::BeginsWith(n("1")), operand("begins_with", "N")),
-        (SortCondition::BeginsWith(yes), operand("begins_with", "BOOL")),
-        (SortCondition::Between(s("b"), s("a")), bounds(order, "S:b", "S:a")),
-        (SortCondition::Between(n("1e1"), n("9.50")), bounds(order, "N:10", "N:9.5")),
-        (SortCondition::Between(b(&[2, 0]), b(&[1])), bounds(order, buffer, other)),
-        (SortCondition::Between(s("1"), n("2")), bounds(kind, "S:1", "N:2")),
-    ] {
-        for key_type in TYPES {
-            let schema = schema(KeyType::S, Some(key_type));
-            assert_eq!(refused(sort_range(&schema, b"p\x00\x01", Some(&condition))), message);
-        }
-    }
-    assert_eq!(
-        refused(sort_range(
-            &schema(KeyType::S, None),
-            b"p\x00\x01",
-            Some(&SortCondition::Equal(s("a")))
-        )),
-        "Query key condition not supported"
-    );
-}
-
-#[test]
 fn conditions_that_do_not_fit_the_schema() {
     const SCHEMA: &str = "One or more parameter values were invalid: \
                           Condition parameter type does not match schema type";

@@ -105,7 +105,7 @@ impl<'a> PageBuilder<'a> {
             Item::new()
         };
         if let Some(filter) = filter
-            && !filter.holds(&tree)?
+            && !filter.holds(&tree)
         {
             return Ok(());
         }

@@ -23,7 +23,7 @@ impl PreparedWrite {
             Item::new()
         };
         if let Some(condition) = &self.condition
-            && !condition.holds(&tree)?
+            && !condition.holds(&tree)
         {
             let item = if self.return_old_on_condition_failure { old.cloned() } else { None };
             return Ok(Decision::ConditionFailed { item });

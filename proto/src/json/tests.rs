@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::json;
+use stator_model::limits::NESTING_LEVELS_MAX;
 
 use super::*;
 use crate::convert::tests::any_item;

@@ -109,9 +109,7 @@ impl Ground for Here<'_> {
         let specs = partitions.iter();
         let specs = specs.map(|partition| crate::wire::to_replica_spec(table, partition, to));
         let request = wire::EnsureReplicasRequest { specs: specs.collect() };
-        let ask =
-            |mut client: crate::peers::Client| async move { client.ensure_replicas(request).await };
-        let made = peers.ask(to, REPLICAS_TIMEOUT, ask).await;
+        let made = peers.ensure_replicas(to, request, REPLICAS_TIMEOUT).await;
         made.map(|_| ()).map_err(|why| why.to_string())
     }
 
@@ -127,9 +125,7 @@ impl Ground for Here<'_> {
         };
         let request =
             wire::RemoveReplicasRequest { replicas: partitions.iter().filter_map(name).collect() };
-        let ask =
-            |mut client: crate::peers::Client| async move { client.remove_replicas(request).await };
-        let removed = peers.ask(at, REPLICAS_TIMEOUT, ask).await;
+        let removed = peers.remove_replicas(at, request, REPLICAS_TIMEOUT).await;
         removed.map(|_| ()).map_err(|why| why.to_string())
     }
 

@@ -25,7 +25,7 @@ pub(crate) use self::admin::serve_admin;
 use self::budget::Whole;
 use self::gate::{Clients, Gate, Members};
 use crate::node::Inner;
-use crate::peers::PEER_MESSAGE_BYTES_MAX;
+use crate::peers::grpc::PEER_MESSAGE_BYTES_MAX;
 
 /// How many requests one connection may have under way.
 const STREAMS_PER_CONNECTION: u32 = 512;

@@ -18,6 +18,7 @@ use stator_storage::partition::query;
 use super::{Inner, founding};
 use crate::catalog::records::{CATALOG_GROUP, NodeRecord, catalog_schema, record_key};
 use crate::config::{is_address, is_name};
+use crate::peers::grpc;
 use crate::serve::CallContext;
 
 /// How long one round may take, and how long to wait between rounds.
@@ -183,20 +184,14 @@ pub(crate) async fn ask_to_join(
     loop {
         let mut why = "no member was named".to_owned();
         for member in members {
-            match crate::peers::connect(member).await {
-                Ok(channel) => {
-                    let asked = crate::peers::stranger_on(channel).join(request.clone()).await;
-                    match asked {
-                        Ok(response) => return Ok(response.into_inner()),
-                        Err(status) if status.code() == tonic::Code::InvalidArgument => {
-                            return Err(format!(
-                                "{member} refuses this node: {}",
-                                status.message()
-                            ));
-                        }
-                        Err(status) => why = format!("{member}: {}", status.message()),
+            match grpc::connect(member).await {
+                Ok(channel) => match grpc::join(channel, request.clone()).await {
+                    Ok(response) => return Ok(response),
+                    Err(failed) if failed.is_invalid => {
+                        return Err(format!("{member} refuses this node: {}", failed.message));
                     }
-                }
+                    Err(failed) => why = format!("{member}: {}", failed.message),
+                },
                 Err(error) => why = error,
             }
         }

@@ -30,7 +30,6 @@ use std::time::Duration;
 use stator_consensus::group::FIRST_MARK;
 use stator_consensus::{GroupId, Recovered};
 use stator_proto::v1;
-use stator_proto::v1::stator_client::StatorClient;
 use stator_storage::log::GroupRecovery;
 use tokio::time::Instant;
 
@@ -38,6 +37,7 @@ use super::Inner;
 use super::start::{StartError, refused};
 use crate::config::NodeConfig;
 use crate::dir::{DataDir, Identity};
+use crate::peers::grpc;
 
 /// Why a node alone is refused.
 pub(super) const NOBODY: &str =
@@ -158,11 +158,8 @@ pub(super) async fn agreed(config: &NodeConfig, dir: &DataDir) -> Result<bool, S
 /// Asks a node how the cluster is doing.
 async fn ask(address: &str, identity: &Identity) -> Result<v1::DescribeClusterResponse, String> {
     let asking = async {
-        let channel = crate::peers::connect(address).await?;
-        let mut client = StatorClient::new(channel)
-            .max_decoding_message_size(crate::peers::PEER_MESSAGE_BYTES_MAX);
-        let told = client.describe_cluster(v1::DescribeClusterRequest {}).await;
-        told.map(tonic::Response::into_inner).map_err(|status| status.message().to_owned())
+        let channel = grpc::connect(address).await?;
+        grpc::describe_cluster(channel).await.map_err(|failed| failed.message)
     };
     let told = tokio::time::timeout(ASK_TIMEOUT, asking).await;
     let told = told.map_err(|_| "no answer in time".to_owned())??;

@@ -294,4 +294,4 @@ fn group_spec(spec: &PartitionSpec) -> GroupSpec {
 
 #[cfg(test)]
 #[path = "replica_life_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -33,11 +33,16 @@ async fn ensure(node: &Node) -> Result<(), String> {
     node.inner.ensure_replica(&table, &partition, true).await
 }
 
-/// A replica of a part of another table.
-fn spec(number: u64) -> PartitionSpec {
+/// The groups of another table.
+pub(in crate::node) const fn group(number: u64) -> GroupId {
+    GroupId(9 << 32 | number)
+}
+
+/// A replica of a part of it.
+pub(in crate::node) fn spec(number: u64) -> PartitionSpec {
     let id = KeyAttribute { name: "id".to_owned(), key_type: KeyType::S };
     PartitionSpec {
-        group: GroupId(9 << 32 | number),
+        group: group(number),
         table_id: 9,
         table_name: "films".to_owned(),
         generation: 1,
@@ -53,13 +58,13 @@ fn spec(number: u64) -> PartitionSpec {
 #[tokio::test]
 async fn one_that_cannot_begin_does_not_keep_the_others() {
     let node = node().await;
-    node.inner.remove_replicas(vec![GroupId(9 << 32 | 1)]).await.expect("nothing to remove");
+    node.inner.remove_replicas(vec![group(1)]).await.expect("nothing to remove");
     let specs = || (0..4).map(spec).collect::<Vec<_>>();
     let why = node.inner.begin_replicas(specs(), true).await.expect_err("one was removed");
     assert!(why.contains("removed"), "{why}");
-    let runs = |number: u64| node.inner.replicas.get(GroupId(9 << 32 | number)).is_some();
+    let runs = |number: u64| node.inner.replicas.get(group(number)).is_some();
     assert_eq!([runs(0), runs(1), runs(2), runs(3)], [true, false, true, true]);
-    let groups = (0..5).map(|number| GroupId(9 << 32 | number)).collect();
+    let groups = (0..5).map(group).collect();
     node.inner.remove_replicas(groups).await.expect("removed, those that were there");
     let specs_left = list_specs(node.inner.engine.as_ref()).expect("specs");
     assert!(specs_left.iter().all(|spec| spec.table_id != 9), "{specs_left:?}");

@@ -81,8 +81,11 @@ impl Sockets {
     /// Binds what a configuration asks for.
     ///
     /// # Errors
-    /// A port in use, by its address.
+    /// A port in use, by its address; a build without doors.
     pub async fn bind(config: &NodeConfig) -> Result<Self, StartError> {
+        if !cfg!(feature = "grpc") {
+            return Err(refused("this build has no doors (its feature is `grpc`)"));
+        }
         let bind = async |address: std::net::SocketAddr, key: &str| {
             listen(address).await.map_err(|error| {
                 refused(format!("{key} = \"{address}\" cannot be listened on: {error}"))
@@ -260,7 +263,7 @@ impl Node {
             peers,
             controller: Notify::new(),
             snapshots,
-            incoming_snapshots: Semaphore::new(snapshots::receive::STREAMS_MAX),
+            incoming_snapshots: Semaphore::new(snapshots::STREAMS_MAX),
             catalog: Arc::new(Table::catalog(&catalog)),
             hosts,
             appliers,
@@ -298,6 +301,7 @@ impl Node {
         }
         begin(&inner, census).await.map_err(refused)?;
         membership::recall(&inner).map_err(refused)?;
+        #[cfg(feature = "grpc")]
         if let Some(sockets) = sockets {
             node.open_doors(sockets)?;
         }
@@ -322,6 +326,7 @@ impl Node {
         }));
     }
 
+    #[cfg(feature = "grpc")]
     fn open_doors(&mut self, sockets: Sockets) -> Result<(), StartError> {
         self.listening = Some(sockets.address()?);
         let door = crate::door::serve(self.inner.clone(), sockets.listener);

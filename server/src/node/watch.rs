@@ -94,9 +94,7 @@ impl Inner {
             return Err(CallFailure::NotSent("this node has no peers".into()));
         };
         let request = wire::ReplicaStatusRequest { groups: groups.to_vec() };
-        let ask =
-            |mut client: crate::peers::Client| async move { client.replica_status(request).await };
-        Ok(peers.ask(at, timeout, ask).await?.groups)
+        Ok(peers.replica_status(at, request, timeout).await?.groups)
     }
 
     /// The states of the replicas on several nodes; a node that does not answer has none.

@@ -8,14 +8,7 @@
 use std::fmt;
 
 use stator_consensus::NodeId;
-use stator_proto::metadata::{
-    PEER_CLUSTER, PEER_FOUNDERS, PEER_INCARNATION, PEER_NODE, PEER_REFUSED,
-};
 use stator_proto::peer::v1 as wire;
-use tonic::codegen::http::HeaderMap;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
-use tonic::{Code, Request, Status};
 
 /// The founders that hold the catalog: all that a node remembers of the list once it has a data directory.
 const REMEMBERED: usize = 3;
@@ -60,22 +53,6 @@ pub(crate) struct Introduced<'a> {
 }
 
 impl<'a> Introduced<'a> {
-    /// What the headers of a call say.
-    pub(crate) fn of_call(headers: &'a HeaderMap) -> Result<Self, Stranger> {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let number = |name, radix| u64::from_str_radix(text(name)?, radix).ok();
-        let (Some(node), Some(incarnation)) = (number(PEER_NODE, 10), number(PEER_INCARNATION, 16))
-        else {
-            return Err(Stranger::Nameless);
-        };
-        Ok(Self {
-            cluster_id: text(PEER_CLUSTER).unwrap_or_default(),
-            node: NodeId(node),
-            incarnation,
-            founders: text(PEER_FOUNDERS).unwrap_or_default(),
-        })
-    }
-
     /// What the first frame of a stream says.
     pub(crate) fn of_hello(hello: &'a wire::Hello) -> Self {
         Self {
@@ -145,19 +122,6 @@ impl fmt::Display for Stranger {
     }
 }
 
-impl From<Stranger> for Status {
-    fn from(stranger: Stranger) -> Self {
-        let code = match stranger {
-            Stranger::Nameless => Code::Unauthenticated,
-            Stranger::NotAMember(_) => Code::PermissionDenied,
-            _ => Code::FailedPrecondition,
-        };
-        let mut status = Self::new(code, stranger.to_string());
-        status.metadata_mut().insert(PEER_REFUSED, MetadataValue::from_static(stranger.name()));
-        status
-    }
-}
-
 /// Whether two lists are the same, or one of them is all that is remembered of the other.
 pub(crate) fn same_founders(one: &str, other: &str) -> bool {
     let count = |list: &str| list.split(',').count();
@@ -165,42 +129,4 @@ pub(crate) fn same_founders(one: &str, other: &str) -> bool {
         |list: &str| list.split(',').take(REMEMBERED).map(str::to_owned).collect::<Vec<_>>();
     let is_part = count(one) == REMEMBERED || count(other) == REMEMBERED;
     one == other || (is_part && first(one) == first(other))
-}
-
-/// Puts into each call who it is from.
-#[derive(Clone, Debug)]
-pub(crate) struct Credentials {
-    cluster_id: Option<MetadataValue<Ascii>>,
-    node: MetadataValue<Ascii>,
-    incarnation: Option<MetadataValue<Ascii>>,
-    founders: Option<MetadataValue<Ascii>>,
-}
-
-impl Credentials {
-    pub(crate) fn new(own: &Introduction, cluster_id: Option<&str>) -> Self {
-        Self {
-            cluster_id: cluster_id.and_then(|id| id.parse().ok()),
-            node: own.node.0.into(),
-            incarnation: format!("{:x}", own.incarnation).parse().ok(),
-            founders: own.founders.parse().ok(),
-        }
-    }
-}
-
-impl Interceptor for Credentials {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let metadata = request.metadata_mut();
-        metadata.insert(PEER_NODE, self.node.clone());
-        let others = [
-            (PEER_CLUSTER, &self.cluster_id),
-            (PEER_INCARNATION, &self.incarnation),
-            (PEER_FOUNDERS, &self.founders),
-        ];
-        for (name, value) in others {
-            if let Some(value) = value {
-                metadata.insert(name, value.clone());
-            }
-        }
-        Ok(request)
-    }
 }

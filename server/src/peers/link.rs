@@ -6,10 +6,10 @@ use std::time::Duration;
 use stator_consensus::{Class, NodeId, PeerMessage};
 use stator_proto::peer::v1 as wire;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 
+use super::Peers;
+use super::grpc::{Channel, Client, connect};
 use super::queue::Queue;
-use super::{Client, Peers, connect};
 
 /// The format version of what goes between nodes.
 pub(crate) const PEER_FORMAT: u32 = 1;
@@ -59,7 +59,7 @@ impl Link {
         if frames.send(hello).await.is_err() {
             return false;
         }
-        let answer = { client }.messages(ReceiverStream::new(outgoing)).await;
+        let answer = client.messages(ReceiverStream::new(outgoing)).await;
         if let Some(peers) = self.peers.upgrade() {
             peers.note_refusal(self.node, answer.as_ref().err());
             if answer.is_ok() {
@@ -67,9 +67,9 @@ impl Link {
             }
         }
         let mut incoming = match answer {
-            Ok(answer) => answer.into_inner(),
-            Err(status) => {
-                tracing::warn!(node = self.node.0, address, %status, "a node refused the stream of messages");
+            Ok(incoming) => incoming,
+            Err(failed) => {
+                tracing::warn!(node = self.node.0, address, status = %failed, "a node refused the stream of messages");
                 return false;
             }
         };
@@ -85,8 +85,8 @@ impl Link {
                     }
                 }
                 // The other side says nothing after its hello; what comes here is the end.
-                received = incoming.message() => {
-                    if !matches!(received, Ok(Some(_))) {
+                more = incoming.next() => {
+                    if !more {
                         return true;
                     }
                 }

@@ -3,6 +3,11 @@
 //! One stream of messages leads to each node ([`link`]), bounded: what has no room is dropped and reported (R9). Everything else is
 //! a call: requests sent on, replicas made and removed, their states. Each says who it is from ([`introduction`]).
 
+#[cfg(feature = "grpc")]
+pub(crate) mod grpc;
+#[cfg(not(feature = "grpc"))]
+#[path = "no_grpc.rs"]
+pub(crate) mod grpc;
 pub(crate) mod introduction;
 mod link;
 mod queue;
@@ -14,20 +19,16 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use stator_consensus::{GroupId, NodeId, PeerMessage, ReplicaId};
-use stator_proto::metadata::{MESSAGE_BYTES_MAX, PEER_REFUSED};
+use stator_model::Error;
 use stator_proto::peer::v1 as wire;
-use stator_proto::peer::v1::peer_client::PeerClient;
-use stator_proto::status::{Effect, never_served};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
 
+#[cfg(feature = "grpc")]
 pub(crate) use self::link::PEER_FORMAT;
 
-use self::introduction::{
-    Credentials, Introduced, Introduction, OTHER_DIRECTORY, Stranger, same_founders,
-};
+use self::grpc::{Channel, Client, Credentials, connect};
+use self::introduction::{Introduced, Introduction, OTHER_DIRECTORY, Stranger, same_founders};
 use self::queue::{Pool, Pushed, Queue};
 use self::refusing::Refusing;
 use crate::metrics::Metrics;
@@ -37,11 +38,6 @@ use crate::snapshots::send::{Order, Orders};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// The largest message between nodes: a forwarded request, or a batch of entries.
-pub(crate) const PEER_MESSAGE_BYTES_MAX: usize = MESSAGE_BYTES_MAX + (4 << 20);
-
-/// A client of a node's peer door, which says who it is.
-pub(crate) type Client = PeerClient<InterceptedService<Channel, Credentials>>;
 
 /// Why a call to a node brought no answer.
 #[derive(Clone, Debug)]
@@ -49,15 +45,57 @@ pub(crate) enum CallFailure {
     /// The request was surely not sent.
     NotSent(String),
     /// It was sent, and then nothing came back.
-    Lost(tonic::Status),
+    Lost(Failed),
 }
 
 impl std::fmt::Display for CallFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotSent(why) => f.write_str(why),
-            Self::Lost(status) => write!(f, "{:?}: {}", status.code(), status.message()),
+            Self::Lost(failed) => failed.fmt(f),
         }
+    }
+}
+
+/// What came instead of an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Failed {
+    /// What gRPC calls it, and the text.
+    shown: String,
+    /// The text alone.
+    pub(crate) message: String,
+    /// In a word, why the node does not take this one for what it says.
+    refusal: Option<String>,
+    /// Whether a node made it: else the way did.
+    from_stator: bool,
+    /// Whether the request surely never came to be looked at.
+    never_served: bool,
+    /// Whether the request is one that is never taken.
+    pub(crate) is_invalid: bool,
+    /// What it means for a write.
+    pub(crate) error: Error,
+}
+
+impl Failed {
+    /// Nothing came at all.
+    fn silence() -> Self {
+        let message = "no answer in time".to_owned();
+        let shown = format!("DeadlineExceeded: {message}");
+        Self {
+            error: Error::uncertain(shown.clone()),
+            shown,
+            message,
+            refusal: None,
+            from_stator: false,
+            never_served: false,
+            is_invalid: false,
+        }
+    }
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown)
     }
 }
 
@@ -162,14 +200,14 @@ impl Peers {
     }
 
     /// A node does not take this one for what it says, or does so again.
-    fn note_refusal(&self, node: NodeId, why: Option<&tonic::Status>) {
+    fn note_refusal(&self, node: NodeId, why: Option<&Failed>) {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        let word = why.and_then(|status| status.metadata().get(PEER_REFUSED));
-        match why.filter(|_| word.is_some()) {
-            Some(status) => refusals.insert(node, status.message().to_owned()),
+        let refused = why.and_then(|why| Some((why, why.refusal.as_deref()?)));
+        match refused {
+            Some((why, _)) => refusals.insert(node, why.message.clone()),
             None => refusals.remove(&node),
         };
-        if word.is_some_and(|word| word == OTHER_DIRECTORY) {
+        if refused.is_some_and(|(_, word)| word == OTHER_DIRECTORY) {
             self.disowned.store(true, Ordering::Release);
         }
     }
@@ -198,9 +236,7 @@ impl Peers {
     /// A client of the peer door on a connection.
     pub(crate) fn client_on(&self, channel: Channel) -> Client {
         let credentials = self.credentials.read().unwrap_or_else(PoisonError::into_inner).clone();
-        PeerClient::with_interceptor(channel, credentials)
-            .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
+        Client::new(channel, credentials)
     }
 
     /// A node is at this address: from now on messages go there.
@@ -287,7 +323,7 @@ impl Peers {
     ///
     /// # Errors
     /// Why there is no connection; nothing was sent.
-    pub(crate) async fn client(&self, node: NodeId) -> Result<Client, CallFailure> {
+    async fn client(&self, node: NodeId) -> Result<Client, CallFailure> {
         let not_sent = |why: String| CallFailure::NotSent(format!("node {node}: {why}"));
         let peer = self.peer(node).ok_or_else(|| not_sent("its address is not known".into()))?;
         let address = peer.address.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -317,7 +353,7 @@ impl Peers {
     }
 
     /// The connection to a node has failed: the next call makes a new one.
-    pub(crate) async fn disconnect(&self, node: NodeId) {
+    async fn disconnect(&self, node: NodeId) {
         if let Some(peer) = self.peer(node) {
             peer.connection.lock().await.channel = None;
         }
@@ -327,14 +363,14 @@ impl Peers {
     ///
     /// # Errors
     /// Whether the request was sent at all.
-    pub(crate) async fn ask<T, F>(
+    async fn ask<T, F>(
         &self,
         node: NodeId,
         timeout: Duration,
         ask: impl FnOnce(Client) -> F + Send,
     ) -> Result<T, CallFailure>
     where
-        F: Future<Output = Result<tonic::Response<T>, tonic::Status>> + Send,
+        F: Future<Output = Result<T, Failed>> + Send,
     {
         let deadline = Instant::now() + timeout;
         let client = match tokio::time::timeout_at(deadline, self.client(node)).await {
@@ -342,28 +378,28 @@ impl Peers {
             Err(_) => return Err(CallFailure::NotSent("no connection in time".into())),
         };
         match tokio::time::timeout_at(deadline, ask(client)).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) if status.metadata().contains_key(PEER_REFUSED) => {
-                self.note_refusal(node, Some(&status));
-                let why = format!("node {node} refuses this one: {}", status.message());
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(failed)) if failed.refusal.is_some() => {
+                self.note_refusal(node, Some(&failed));
+                let why = format!("node {node} refuses this one: {}", failed.message);
                 Err(CallFailure::NotSent(why))
             }
-            Ok(Err(status)) => {
+            Ok(Err(failed)) => {
                 // An answer that a node made is no fault of the connection.
-                if !stator_proto::status::from_status(&status, Effect::Read).from_stator {
+                if !failed.from_stator {
                     self.disconnect(node).await;
                 }
-                if never_served(&status) {
-                    return Err(CallFailure::NotSent(status.message().to_owned()));
+                if failed.never_served {
+                    return Err(CallFailure::NotSent(failed.message));
                 }
-                Err(CallFailure::Lost(status))
+                Err(CallFailure::Lost(failed))
             }
             Err(_) => {
                 // Callers with little time say nothing of the connection.
                 if timeout >= CONNECT_TIMEOUT {
                     self.disconnect(node).await;
                 }
-                Err(CallFailure::Lost(tonic::Status::deadline_exceeded("no answer in time")))
+                Err(CallFailure::Lost(Failed::silence()))
             }
         }
     }
@@ -378,27 +414,47 @@ impl Peers {
         request: wire::ForwardRequest,
         timeout: Duration,
     ) -> Result<wire::ForwardResponse, CallFailure> {
-        let ask = |mut client: Client| async move { client.forward(request).await };
-        self.ask(node, timeout, ask).await
+        self.ask(node, timeout, |client| client.forward(request)).await
     }
-}
 
-/// Connects to an address.
-pub(crate) async fn connect(address: &str) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| format!("{address} is no address: {error}"))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(5))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(16 << 20);
-    endpoint.connect().await.map_err(|error| format!("no connection to {address}: {error}"))
-}
+    /// Has a node make replicas.
+    ///
+    /// # Errors
+    /// Whether it was asked at all.
+    pub(crate) async fn ensure_replicas(
+        &self,
+        node: NodeId,
+        request: wire::EnsureReplicasRequest,
+        timeout: Duration,
+    ) -> Result<wire::EnsureReplicasResponse, CallFailure> {
+        self.ask(node, timeout, |client| client.ensure_replicas(request)).await
+    }
 
-/// A client of the peer door for a node that is no member yet: all it may do is join.
-pub(crate) fn stranger_on(channel: Channel) -> PeerClient<Channel> {
-    PeerClient::new(channel)
+    /// Has a node remove replicas.
+    ///
+    /// # Errors
+    /// Whether it was asked at all.
+    pub(crate) async fn remove_replicas(
+        &self,
+        node: NodeId,
+        request: wire::RemoveReplicasRequest,
+        timeout: Duration,
+    ) -> Result<wire::RemoveReplicasResponse, CallFailure> {
+        self.ask(node, timeout, |client| client.remove_replicas(request)).await
+    }
+
+    /// The states of a node's replicas.
+    ///
+    /// # Errors
+    /// Whether it was asked at all.
+    pub(crate) async fn replica_status(
+        &self,
+        node: NodeId,
+        request: wire::ReplicaStatusRequest,
+        timeout: Duration,
+    ) -> Result<wire::ReplicaStatusResponse, CallFailure> {
+        self.ask(node, timeout, |client| client.replica_status(request)).await
+    }
 }
 
 /// What a host may do with the peers.

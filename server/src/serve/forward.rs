@@ -8,9 +8,8 @@ use std::time::Duration;
 use stator_consensus::{GroupId, NodeId};
 use stator_model::error::Applied;
 use stator_model::{Answer, Error, ErrorKind, Request};
-use stator_proto::operation::{decode_answer, encode_request};
+use stator_proto::operation::{Effect, decode_answer, encode_request};
 use stator_proto::peer::v1 as wire;
-use stator_proto::status::{Effect, from_status};
 
 use super::CallContext;
 use super::route::Attempt;
@@ -92,17 +91,14 @@ impl Inner {
                 tracing::debug!(node = to.0, why, "a request could not be sent on");
                 Attempt::NotHere(None)
             }
-            Err(CallFailure::Lost(status)) => {
-                let error = from_status(&status, effect).error;
-                match effect {
-                    // Nothing is lost by reading again.
-                    Effect::Read => Attempt::Silent(to),
-                    Effect::Write => {
-                        self.tables.set_leader(partition.group, None);
-                        Attempt::Done(Err(error))
-                    }
+            Err(CallFailure::Lost(failed)) => match effect {
+                // Nothing is lost by reading again.
+                Effect::Read => Attempt::Silent(to),
+                Effect::Write => {
+                    self.tables.set_leader(partition.group, None);
+                    Attempt::Done(Err(failed.error))
                 }
-            }
+            },
             Ok(response) => self.received(to, partition, operation, response, cx),
         }
     }

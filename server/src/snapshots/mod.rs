@@ -33,6 +33,7 @@ pub(crate) mod files;
 mod incoming;
 pub(crate) mod install;
 mod pace;
+#[cfg(feature = "grpc")]
 pub(crate) mod receive;
 pub(crate) mod send;
 mod source;
@@ -48,6 +49,8 @@ use stator_consensus::GroupId;
 const FORMAT: u32 = 1;
 /// The longest frame: what a chunk is filled to, and one item more, with room to spare.
 pub(crate) const FRAME_BYTES_MAX: usize = 2 << 20;
+/// Streams that are taken at once.
+pub(crate) const STREAMS_MAX: usize = 4;
 
 /// What a snapshot is called on every node: the group that it is of, and its id there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

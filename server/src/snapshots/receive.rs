@@ -23,8 +23,6 @@ use super::incoming::Incoming;
 use super::{FORMAT, FRAME_BYTES_MAX, Name};
 use crate::node::Inner;
 
-/// Streams that are taken at once.
-pub(crate) const STREAMS_MAX: usize = 4;
 /// How long a sender may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A Raft message that announces a snapshot is short.

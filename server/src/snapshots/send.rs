@@ -22,7 +22,8 @@ use super::source::{Next, Source};
 use super::{FORMAT, Name};
 use crate::metrics::SnapshotStep;
 use crate::node::Inner;
-use crate::peers::{Client, connect};
+use crate::peers::Failed;
+use crate::peers::grpc::{Client, connect};
 
 /// Transfers at a time.
 const TRANSFERS_MAX: usize = 2;
@@ -279,7 +280,7 @@ impl Transfer {
         to_node: NodeId,
         header: &wire::SnapshotFrame,
     ) -> Result<wire::SnapshotReceipt, String> {
-        let mut client = self.client(to_node).await?;
+        let client = self.client(to_node).await?;
         let asked = client.send_snapshot(tokio_stream::once(header.clone()));
         receipt(timeout(RECEIPT_TIMEOUT, asked).await)
     }
@@ -292,7 +293,7 @@ impl Transfer {
         header: &wire::SnapshotFrame,
         from: u64,
     ) -> Result<wire::SnapshotReceipt, String> {
-        let mut client = self.client(to_node).await?;
+        let client = self.client(to_node).await?;
         let (frames, outgoing) = mpsc::channel(FRAMES_MAX);
         let call = client.send_snapshot(ReceiverStream::new(outgoing));
         let feed = self.feed(source, frames, header, from);
@@ -351,14 +352,13 @@ const fn frame(frame: Frame) -> wire::SnapshotFrame {
     wire::SnapshotFrame { frame: Some(frame) }
 }
 
-type Answered = Result<tonic::Response<wire::SnapshotReceipt>, tonic::Status>;
+type Answered = Result<wire::SnapshotReceipt, Failed>;
 
 fn receipt(
     answered: Result<Answered, tokio::time::error::Elapsed>,
 ) -> Result<wire::SnapshotReceipt, String> {
     match answered {
-        Ok(Ok(receipt)) => Ok(receipt.into_inner()),
-        Ok(Err(status)) => Err(format!("{:?}: {}", status.code(), status.message())),
+        Ok(answered) => answered.map_err(|failed| failed.to_string()),
         Err(_) => Err("no receipt in time".to_owned()),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A strong read notes it, checks its lease, reads the engine without any lock, and believes what it read only if the
 //! generation still holds and the lease does, too. An eventually consistent one does the same without the lease. Whoever
-//! is about to replace or delete what lies in the range closes it first.
+//! is about to replace or delete what lies in the range closes it first. Raft has a gate of its own before the same readers,
+//! for what it knows before the applier does; this one closes for what only the applier knows.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

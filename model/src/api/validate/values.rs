@@ -1,8 +1,9 @@
 //! Attribute values in hand. Those that were decoded are checked already; those that a caller in the process built
 //! are not, and types alone do not keep a set from being empty or a tree from being too deep.
 
-use crate::codec::{TOP_LEVEL, check_name, deeper};
+use crate::codec::check_name;
 use crate::error::{Error, Result};
+use crate::limits::{TOP_LEVEL, deeper};
 use crate::value::AttributeValue;
 
 /// Refuses a value that is empty where it may not be, or too deep.

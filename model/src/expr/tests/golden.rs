@@ -101,7 +101,7 @@ impl Script {
     }
 
     fn filter(&self, text: &str) -> Result<String> {
-        Ok(format!("{}\n", self.given.filter(text)?.holds(&self.item)?))
+        Ok(format!("{}\n", self.given.filter(text)?.holds(&self.item)))
     }
 
     fn update(&self, text: &str) -> Result<String> {

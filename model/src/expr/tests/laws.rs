@@ -89,7 +89,7 @@ fn any_item() -> impl Strategy<Value = Item> {
 }
 
 fn holds(text: &str, item: &Item) -> bool {
-    Given::default().filter(text).expect(text).holds(item).expect("a filter holds or not")
+    Given::default().filter(text).expect(text).holds(item)
 }
 
 proptest! {
@@ -102,7 +102,7 @@ proptest! {
         let item: Item = values.map(|(i, value)| (format!("a{i}"), AttributeValue::from(*value))).collect();
         let given = Given::default().value(":true", true);
         let condition = given.filter(&text).unwrap();
-        prop_assert_eq!(condition.holds(&item).unwrap(), tree.holds(&attributes), "{}", text);
+        prop_assert_eq!(condition.holds(&item), tree.holds(&attributes), "{}", text);
         // Parentheses around it change nothing, unless it is one test, or in parentheses already.
         let around = given.filter(&format!("({text})"));
         prop_assert_eq!(around.unwrap(), condition);
@@ -133,7 +133,7 @@ proptest! {
         let found = part.is_empty() || whole.windows(part.len()).any(|window| window == part);
         let item = Item::from([("a".to_owned(), AttributeValue::B(whole.into()))]);
         let given = Given::default().value(":part", bytes::Bytes::from(part));
-        prop_assert_eq!(given.filter("contains(a, :part)").unwrap().holds(&item).unwrap(), found);
+        prop_assert_eq!(given.filter("contains(a, :part)").unwrap().holds(&item), found);
     }
 
     #[test]
@@ -205,7 +205,7 @@ proptest! {
         let given = Given::default().name("#n", "n").value(":v", 1);
         let (item, mut substitutions) = (item("{a: 1, b: {c: 2}, n: [1, 2]}"), given.substitutions());
         if let Ok(condition) = Condition::parse(ExpressionKind::Condition, &text, &mut substitutions) {
-            condition.holds(&item).unwrap();
+            let _ = condition.holds(&item);
         }
         if let Ok(update) = Update::parse(&text, &mut substitutions) {
             let _ = update.apply(&item).map(|after| update.touched(&after));

@@ -197,7 +197,7 @@ fn no_text_needs_a_deep_stack() {
         // What is nested as deeply as it may be is evaluated, compared, shown and dropped.
         let nested = format!("{}a<b{}", "NOT (a<b OR ".repeat(99), ")".repeat(99));
         let condition = given.filter(&nested).expect("298 operators");
-        condition.holds(&item("{a: 1, b: 0}")).expect("a condition holds or not");
+        let _ = condition.holds(&item("{a: 1, b: 0}"));
         assert!(condition == condition.clone() && !format!("{condition:?}").is_empty());
         let nested = format!("SET a = {}z{}", "if_not_exists(b,".repeat(230), ")".repeat(230));
         let update = given.update(&nested).expect("230 operators");
@@ -218,7 +218,7 @@ fn contains_takes_linear_time() {
     let given = Given::default().value(":part", bytes::Bytes::from(part));
     let item = Item::from([("a".to_owned(), AttributeValue::B(bytes.into()))]);
     let started = std::time::Instant::now();
-    assert!(!given.filter("contains(a, :part)").unwrap().holds(&item).unwrap());
+    assert!(!given.filter("contains(a, :part)").unwrap().holds(&item));
     assert!(started.elapsed().as_millis() < 1000);
 }
 
@@ -252,7 +252,5 @@ fn what_is_asked_often_is_answered_once() {
     }
     // Two sizes are no values that are there: what is found of one is not taken for the other's.
     let item = item("{a: [1], b: [1, 2], c: [1]}");
-    assert!(
-        given.filter("size(a) <> size(b) AND size(a) = size(c)").unwrap().holds(&item).unwrap()
-    );
+    assert!(given.filter("size(a) <> size(b) AND size(a) = size(c)").unwrap().holds(&item));
 }

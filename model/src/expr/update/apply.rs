@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Action, Change, Operand, SetValue};
 use crate::error::{Error, Result};
 use crate::expr::path::{Element, Path};
-use crate::limits::{ITEM_BYTES_MAX, NESTING_LEVELS_MAX};
+use crate::limits::{ITEM_BYTES_MAX, deeper};
 use crate::number::Number;
 use crate::value::{AttributeValue, Item};
 
@@ -92,8 +92,9 @@ impl<'u> Changes<'u> {
                     return Err(wrong_type());
                 };
                 self.spend(3 + head.len() + tail.len())?;
+                let level = deeper(level)?;
                 for element in head.iter().chain(tail) {
-                    self.admit(element, level + 1)?;
+                    self.admit(element, level)?;
                 }
                 Ok(AttributeValue::L([&**head, &**tail].concat()))
             }
@@ -126,12 +127,6 @@ impl<'u> Changes<'u> {
     /// Takes a value's size off what may yet be written (a little less, where that is simpler), and refuses one that
     /// goes too deep when it stands at this level.
     fn admit(&mut self, value: &AttributeValue, level: usize) -> Result<()> {
-        if level > NESTING_LEVELS_MAX {
-            return Err(Error::validation(
-                "Nesting Levels have exceeded supported limits: \
-                 Attributes in the item have nested levels beyond supported limit",
-            ));
-        }
         self.spend(match value {
             AttributeValue::S(text) => text.len(),
             AttributeValue::B(bytes) => bytes.len(),
@@ -144,10 +139,12 @@ impl<'u> Changes<'u> {
         })?;
         match value {
             AttributeValue::L(list) => {
-                list.iter().try_for_each(|value| self.admit(value, level + 1))
+                let level = deeper(level)?;
+                list.iter().try_for_each(|value| self.admit(value, level))
             }
             AttributeValue::M(map) => {
-                map.values().try_for_each(|value| self.admit(value, level + 1))
+                let level = deeper(level)?;
+                map.values().try_for_each(|value| self.admit(value, level))
             }
             _ => Ok(()),
         }

@@ -194,11 +194,11 @@ impl LogCore {
     /// depends on it, and it is tried again, from nothing.
     pub fn failed(&mut self, write: &Write, error: &Error) {
         self.in_flight = false;
-        match (&write.kind, error) {
-            (WriteKind::Spare(_), Error::Full(message)) => self.no_room = Some(message.clone()),
-            (WriteKind::Spare(_), _) => self.no_room = Some(error.to_string()),
-            _ => self.failed = Some(error.to_string()),
-        }
+        let stops = match write.kind {
+            WriteKind::Spare(_) => &mut self.no_room,
+            _ => &mut self.failed,
+        };
+        *stops = Some(error.to_string());
     }
 
     fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
