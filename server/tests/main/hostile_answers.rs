@@ -1,0 +1,66 @@
+//! Answers that nobody reads: they have a share of the node's memory, and no more.
+
+use std::time::Duration;
+
+use h2::RecvStream;
+use prost::Message;
+use stator_model::api::Scan;
+use stator_proto::v1;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::codegen::http::Response;
+
+use crate::cluster::{PATIENCE, put};
+use crate::hostile_calls::one_node;
+use crate::watching::{Before, level};
+use crate::wire::{Wire, whole};
+
+const SCAN: &str = "/stator.v1.Stator/Scan";
+const SCAN_PAGES: &str = "/stator.v1.Stator/ScanPages";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_reads_take_a_bounded_share() {
+    let cluster = one_node(|_| {}).await;
+    let node = cluster.node(0);
+    for n in 0..3 {
+        put(&node, "music", &format!("large-{n}"), &"x".repeat(390_000)).await;
+    }
+    let before = Before::of(&node);
+    let waiting = || level(&node, "stator_waiting_answers_bytes");
+    let scan = Scan { table_name: "music".into(), ..Scan::default() };
+    let scan = whole(&v1::ScanRequest::from(scan).encode_to_vec());
+    // Answers are held, and nothing is read of them.
+    let begin = async |wire: &Wire, path: &str| {
+        let (answer, mut stream) = wire.open(path).await.expect("open");
+        let _ = stream.send_data(scan.clone(), true);
+        timeout(PATIENCE, answer).await.expect("an answer in time").expect("an answer")
+    };
+    let is_refused = |answer: &Response<RecvStream>| {
+        answer.headers().get("grpc-status").is_some_and(|status| status == "8")
+    };
+    let wire = Wire::to(&node).await;
+    let mut held = futures::future::join_all((0..400).map(|_| begin(&wire, SCAN))).await;
+    for _ in 0..50 {
+        held.push(begin(&wire, SCAN).await);
+    }
+    assert!(held.iter().any(is_refused), "it may have as much as it likes");
+    for _ in 0..50 {
+        held.push(begin(&wire, SCAN_PAGES).await);
+    }
+    let share = 17 << 20;
+    assert!(waiting() > share / 2 && waiting() <= share, "{}", waiting());
+    // Others are answered meanwhile, and a large answer that is read does not count for longer than that.
+    let other = Wire::to(&node).await;
+    for _ in 0..40 {
+        assert_eq!(other.call(SCAN, scan.clone()).await.as_deref(), Some("0"));
+    }
+    assert!(waiting() <= share);
+    drop(held);
+    wire.vanish().await;
+    other.vanish().await;
+    let deadline = Instant::now() + PATIENCE;
+    while waiting() > 0 {
+        assert!(Instant::now() < deadline, "{} bytes are never given back", waiting());
+        sleep(Duration::from_millis(5)).await;
+    }
+    before.comes_back(&node).await;
+}
