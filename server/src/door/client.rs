@@ -16,7 +16,7 @@ use tokio_stream::Stream;
 use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
-use super::answers::Held;
+use super::answers::{Held, Outgoing};
 use super::lobby::Guest;
 use crate::node::Inner;
 use crate::serve::CallContext;
@@ -99,11 +99,13 @@ impl ClientDoor {
     }
 }
 
-/// A response whose answer counts until it is on its way.
+/// A response whose answer counts until it is gone.
 pub(super) fn response<A>(answer: A, held: Option<Held>) -> Response<A> {
     let mut response = Response::new(answer);
     if let Some(held) = held {
-        response.extensions_mut().insert(Arc::new(held));
+        let outgoing = Outgoing::default();
+        outgoing.add(held);
+        response.extensions_mut().insert(Arc::new(outgoing));
     }
     response
 }
@@ -283,32 +285,32 @@ impl ClientDoor {
         // Read as the client takes them: one that is gone, or takes none, has none read for it.
         let (node, metadata, request_id) =
             (self.node.clone(), Arc::new(metadata), cx.request_id.clone());
-        let stream =
-            futures::stream::unfold((Some((request, leave)), None), move |(left, held)| {
-                let (node, next, request_id) = (node.clone(), next.clone(), request_id.clone());
-                let (metadata, guest) = (metadata.clone(), guest.clone());
-                async move {
-                    // The page before is on its way: otherwise nobody would ask for this one.
-                    drop::<Option<Held>>(held);
-                    let (mut request, leave) = left?;
-                    let cx = node.context(request_id, timeout);
-                    let page = async {
-                        let answer = call(&node, request.clone(), bytes, &cx).await?;
-                        let more = next(&mut request, &answer);
-                        let page: O::ResponseMessage = answer.into();
-                        let held =
-                            hold(&node, guest.as_ref(), effect::<O>(), O::answer_bytes(&page))?;
-                        Ok((page, held, more))
-                    };
-                    Some(match page.await {
-                        Ok((page, held, more)) => {
-                            (Ok(page), (more.then_some((request, leave)), held))
-                        }
-                        Err(error) => (Err(refusal(&error, &cx, &metadata)), (None, None)),
-                    })
-                }
-            });
+        let outgoing = Arc::new(Outgoing::default());
+        let pages = outgoing.clone();
+        let stream = futures::stream::unfold(Some((request, leave)), move |left| {
+            let (node, next, request_id) = (node.clone(), next.clone(), request_id.clone());
+            let (metadata, guest, pages) = (metadata.clone(), guest.clone(), pages.clone());
+            async move {
+                let (mut request, leave) = left?;
+                let cx = node.context(request_id, timeout);
+                let page = async {
+                    let answer = call(&node, request.clone(), bytes, &cx).await?;
+                    let more = next(&mut request, &answer);
+                    let page: O::ResponseMessage = answer.into();
+                    let held = hold(&node, guest.as_ref(), effect::<O>(), O::answer_bytes(&page))?;
+                    if let Some(held) = held {
+                        pages.add(held);
+                    }
+                    Ok((page, more))
+                };
+                Some(match page.await {
+                    Ok((page, more)) => (Ok(page), more.then_some((request, leave))),
+                    Err(error) => (Err(refusal(&error, &cx, &metadata)), None),
+                })
+            }
+        });
         let mut response: Response<Pages<O::ResponseMessage>> = Response::new(Box::pin(stream));
+        response.extensions_mut().insert(outgoing);
         name(response.metadata_mut(), &cx);
         Ok(response)
     }

@@ -6,6 +6,7 @@ use h2::RecvStream;
 use prost::Message;
 use stator_model::api::Scan;
 use stator_proto::v1;
+use stator_server::Node;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::codegen::http::Response;
 
@@ -21,11 +22,22 @@ const SCAN_PAGES: &str = "/stator.v1.Stator/ScanPages";
 async fn answers_that_nobody_reads_take_a_bounded_share() {
     let cluster = one_node(|_| {}).await;
     let node = cluster.node(0);
+    leave_unread(&node, Wire::to(&node).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_of_which_nobody_reads_the_rest_take_a_bounded_share() {
+    let cluster = one_node(|_| {}).await;
+    let node = cluster.node(0);
+    leave_unread(&node, Wire::with_window(&node, 1).await).await;
+}
+
+async fn leave_unread(node: &Node, wire: Wire) {
     for n in 0..3 {
-        put(&node, "music", &format!("large-{n}"), &"x".repeat(390_000)).await;
+        put(node, "music", &format!("large-{n}"), &"x".repeat(390_000)).await;
     }
-    let before = Before::of(&node);
-    let waiting = || level(&node, "stator_waiting_answers_bytes");
+    let before = Before::of(node);
+    let waiting = || level(node, "stator_waiting_answers_bytes");
     let scan = Scan { table_name: "music".into(), ..Scan::default() };
     let scan = whole(&v1::ScanRequest::from(scan).encode_to_vec());
     // Answers are held, and nothing is read of them.
@@ -37,7 +49,6 @@ async fn answers_that_nobody_reads_take_a_bounded_share() {
     let is_refused = |answer: &Response<RecvStream>| {
         answer.headers().get("grpc-status").is_some_and(|status| status == "8")
     };
-    let wire = Wire::to(&node).await;
     let mut held = futures::future::join_all((0..400).map(|_| begin(&wire, SCAN))).await;
     for _ in 0..50 {
         held.push(begin(&wire, SCAN).await);
@@ -49,7 +60,7 @@ async fn answers_that_nobody_reads_take_a_bounded_share() {
     let share = 17 << 20;
     assert!(waiting() > share / 2 && waiting() <= share, "{}", waiting());
     // Others are answered meanwhile, and a large answer that is read does not count for longer than that.
-    let other = Wire::to(&node).await;
+    let other = Wire::to(node).await;
     for _ in 0..40 {
         assert_eq!(other.call(SCAN, scan.clone()).await.as_deref(), Some("0"));
     }
@@ -62,5 +73,5 @@ async fn answers_that_nobody_reads_take_a_bounded_share() {
         assert!(Instant::now() < deadline, "{} bytes are never given back", waiting());
         sleep(Duration::from_millis(5)).await;
     }
-    before.comes_back(&node).await;
+    before.comes_back(node).await;
 }

@@ -22,7 +22,17 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) async fn to(node: &Node) -> Self {
+        Self::of(h2::client::Builder::new(), node).await
+    }
+
+    /// A connection with room for so many bytes of each answer, however many answers there are.
+    pub(crate) async fn with_window(node: &Node, bytes: u32) -> Self {
         let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(bytes).initial_connection_window_size((1 << 31) - 1);
+        Self::of(builder, node).await
+    }
+
+    async fn of(mut builder: h2::client::Builder, node: &Node) -> Self {
         builder.initial_max_send_streams(1024);
         let (send, connection) = builder.handshake(tcp(node).await).await.expect("an HTTP/2 node");
         let task = tokio::spawn(async move {
