@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::Response;
@@ -180,9 +181,16 @@ impl Drop for Held {
 pub(super) struct Outgoing {
     /// Those of which no bytes are made yet.
     held: Mutex<Vec<Held>>,
+    /// The leave to send page after page, and the request that they are read by.
+    _stream: Option<(Vec<OwnedSemaphorePermit>, Option<Held>)>,
 }
 
 impl Outgoing {
+    /// Page after page. What is given here is given back once the last byte is gone, or the client.
+    pub(super) fn stream(leaves: Vec<OwnedSemaphorePermit>, request: Option<Held>) -> Self {
+        Self { held: Mutex::default(), _stream: Some((leaves, request)) }
+    }
+
     /// An answer is about to be made into bytes.
     pub(super) fn add(&self, held: Held) {
         self.lock().push(held);
@@ -210,6 +218,7 @@ struct Counted {
 struct Piece {
     bytes: Bytes,
     _held: Vec<Held>,
+    _outgoing: Arc<Outgoing>,
 }
 
 impl AsRef<[u8]> for Piece {
@@ -229,7 +238,7 @@ impl http_body::Body for Counted {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         let counted = |bytes| {
             let held = std::mem::take(&mut *self.outgoing.lock());
-            Bytes::from_owner(Piece { bytes, _held: held })
+            Bytes::from_owner(Piece { bytes, _held: held, _outgoing: self.outgoing.clone() })
         };
         frame.map_ok(|frame| frame.map_data(counted))
     }

@@ -23,12 +23,13 @@ use crate::serve::CallContext;
 
 /// What is kept of a call's time to answer that it is over.
 const LEFT_FOR_WORDS: Duration = Duration::from_millis(10);
-/// Streams of pages at once: each may hold a page for a slow client.
+/// Streams of pages at once, of all connections: each may hold a page or two for a slow client, and what it was asked with.
 const PAGE_STREAMS_MAX: usize = 256;
 
 /// The door.
 pub(crate) struct ClientDoor {
     node: Arc<Inner>,
+    /// The leave for streams of pages, of all connections together.
     page_streams: Arc<Semaphore>,
 }
 
@@ -278,20 +279,25 @@ impl ClientDoor {
         let cx = self.context(&metadata);
         let bytes = O::request_bytes(&message);
         let request = O::try_from(message).map_err(|error| refusal(&error, &cx, &metadata))?;
-        let Ok(leave) = self.page_streams.clone().try_acquire_owned() else {
+        let all_streams =
+            [Some(&self.page_streams), guest.as_ref().map(|guest| &guest.page_streams)];
+        let leaves = all_streams.into_iter().flatten().map(|all| all.clone().try_acquire_owned());
+        let Ok(leaves) = leaves.collect::<Result<Vec<_>, _>>() else {
             self.node.metrics.throttled();
             return Err(refusal(&crate::serve::throttled(), &cx, &metadata));
         };
+        let kept = hold(&self.node, guest.as_ref(), effect::<O>(), bytes)
+            .map_err(|error| refusal(&error, &cx, &metadata))?;
         // Read as the client takes them: one that is gone, or takes none, has none read for it.
         let (node, metadata, request_id) =
             (self.node.clone(), Arc::new(metadata), cx.request_id.clone());
-        let outgoing = Arc::new(Outgoing::default());
+        let outgoing = Arc::new(Outgoing::stream(leaves, kept));
         let pages = outgoing.clone();
-        let stream = futures::stream::unfold(Some((request, leave)), move |left| {
+        let stream = futures::stream::unfold(Some(request), move |left| {
             let (node, next, request_id) = (node.clone(), next.clone(), request_id.clone());
             let (metadata, guest, pages) = (metadata.clone(), guest.clone(), pages.clone());
             async move {
-                let (mut request, leave) = left?;
+                let mut request = left?;
                 let cx = node.context(request_id, timeout);
                 let page = async {
                     let answer = call(&node, request.clone(), bytes, &cx).await?;
@@ -304,7 +310,7 @@ impl ClientDoor {
                     Ok((page, more))
                 };
                 Some(match page.await {
-                    Ok((page, more)) => (Ok(page), more.then_some((request, leave))),
+                    Ok((page, more)) => (Ok(page), more.then_some(request)),
                     Err(error) => (Err(refusal(&error, &cx, &metadata)), None),
                 })
             }

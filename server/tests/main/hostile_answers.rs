@@ -32,6 +32,10 @@ async fn answers_of_which_nobody_reads_the_rest_take_a_bounded_share() {
     leave_unread(&node, Wire::with_window(&node, 1).await).await;
 }
 
+fn is_refused(answer: &Response<RecvStream>) -> bool {
+    answer.headers().get("grpc-status").is_some_and(|status| status == "8")
+}
+
 async fn leave_unread(node: &Node, wire: Wire) {
     for n in 0..3 {
         put(node, "music", &format!("large-{n}"), &"x".repeat(390_000)).await;
@@ -45,9 +49,6 @@ async fn leave_unread(node: &Node, wire: Wire) {
         let (answer, mut stream) = wire.open(path).await.expect("open");
         let _ = stream.send_data(scan.clone(), true);
         timeout(PATIENCE, answer).await.expect("an answer in time").expect("an answer")
-    };
-    let is_refused = |answer: &Response<RecvStream>| {
-        answer.headers().get("grpc-status").is_some_and(|status| status == "8")
     };
     let mut held = futures::future::join_all((0..400).map(|_| begin(&wire, SCAN))).await;
     for _ in 0..50 {
@@ -74,4 +75,59 @@ async fn leave_unread(node: &Node, wire: Wire) {
         sleep(Duration::from_millis(5)).await;
     }
     before.comes_back(node).await;
+}
+
+/// Begins so many streams of pages, and reads nothing of them: those that were not refused.
+async fn begin_streams(wire: &Wire, count: usize, scan: &Scan) -> Vec<Response<RecvStream>> {
+    let scan = whole(&v1::ScanRequest::from(scan.clone()).encode_to_vec());
+    let mut begun = Vec::new();
+    for _ in 0..count {
+        let (answer, mut stream) = wire.open(SCAN_PAGES).await.expect("open");
+        let _ = stream.send_data(scan.clone(), true);
+        let answer = timeout(PATIENCE, answer).await.expect("an answer in time");
+        begun.push(answer.expect("an answer"));
+    }
+    begun.retain(|answer| !is_refused(answer));
+    begun
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_nobody_reads_leave_some_to_others() {
+    let cluster = one_node(|_| {}).await;
+    let node = cluster.node(0);
+    let before = Before::of(&node);
+    let scan = Scan { table_name: "music".into(), ..Scan::default() };
+    // The pages are small, and no more than a byte of each is read.
+    let wire = Wire::with_window(&node, 1).await;
+    let held = begin_streams(&wire, 300, &scan).await;
+    assert_eq!(held.len(), 64);
+    let other = Wire::to(&node).await;
+    let request = whole(&v1::ScanRequest::from(scan.clone()).encode_to_vec());
+    assert_eq!(other.call(SCAN_PAGES, request).await.as_deref(), Some("0"));
+    // Whoever lets go of some may begin others.
+    drop(held);
+    let deadline = Instant::now() + PATIENCE;
+    while begin_streams(&wire, 1, &scan).await.is_empty() {
+        assert!(Instant::now() < deadline, "the streams are never given back");
+        sleep(Duration::from_millis(5)).await;
+    }
+    wire.vanish().await;
+    other.vanish().await;
+    before.comes_back(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_streams_were_asked_with_counts_while_they_last() {
+    let cluster = one_node(|_| {}).await;
+    let node = cluster.node(0);
+    let scan = Scan {
+        table_name: "music".into(),
+        filter_expression: Some("id = :large".into()),
+        expression_attribute_values: [(":large".into(), "x".repeat(1 << 20).into())].into(),
+        ..Scan::default()
+    };
+    let wire = Wire::with_window(&node, 1).await;
+    let held = begin_streams(&wire, 30, &scan).await;
+    assert_eq!(held.len(), 16, "a connection has room for seventeen megabytes");
+    wire.vanish().await;
 }
