@@ -5,8 +5,10 @@ use std::time::Duration;
 use h2::RecvStream;
 use prost::Message;
 use stator_model::api::Scan;
+use stator_model::{ErrorKind, Request};
 use stator_proto::v1;
 use stator_server::Node;
+use stator_server::config::NodeConfig;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::codegen::http::Response;
 
@@ -75,6 +77,26 @@ async fn leave_unread(node: &Node, wire: Wire) {
         sleep(Duration::from_millis(5)).await;
     }
     before.comes_back(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_wait_for_their_rest_take_a_bounded_share() {
+    let set_up = |config: &mut NodeConfig| {
+        config.table_partitions = 4;
+        config.query_threads = 1;
+    };
+    let cluster = one_node(set_up).await;
+    let node = cluster.node(0);
+    // Less than a page, in all of four partitions: each page of a scan goes through all of them.
+    for n in 0..15 {
+        put(&node, "music", &format!("large-{n}"), &"x".repeat(60_000)).await;
+    }
+    let scan = Request::from(Scan { table_name: "music".into(), ..Scan::default() });
+    let pages = (0..100).map(|_| node.call(scan.clone(), "scan".into(), None));
+    let pages = futures::future::join_all(pages).await;
+    let refused: Vec<_> = pages.iter().filter_map(|page| page.as_ref().err()).collect();
+    assert!(refused.iter().all(|error| error.kind() == ErrorKind::Throttling), "{refused:?}");
+    assert!(!refused.is_empty() && refused.len() < 90, "{} refused", refused.len());
 }
 
 /// Begins so many streams of pages, and reads nothing of them: those that were not refused.
