@@ -21,9 +21,9 @@ pub struct Config {
     pub sleep_ticks: u64,
     /// Bytes of one entry, beyond which a turn makes another.
     pub entry_bytes_max: usize,
-    /// Bytes of entries proposed and not yet applied, per group.
+    /// Bytes of entries proposed and not yet applied, and of what is to be answered for them, per group.
     pub in_flight_bytes_max: usize,
-    /// Bytes of requests that wait and of entries proposed and not yet applied, over all groups of a host.
+    /// Bytes of requests that wait, and of entries and answers as above, over all groups of a host.
     pub host_in_flight_bytes_max: usize,
     /// Requests that wait in one group for a leader to be ready; and, apart from these, readers that wait for a quorum.
     pub waiting_max: usize,

@@ -35,31 +35,52 @@ pub(crate) struct Reads<W> {
     /// Confirmed, by the index that has to be applied before they may go on.
     confirmed: BTreeMap<u64, Vec<W>>,
     len: usize,
+    /// What those who wait hold.
+    bytes: usize,
+    bytes_of: fn(&W) -> usize,
     retry_ticks: u64,
 }
 
 impl<W> Reads<W> {
-    pub(crate) const fn new(retry_ticks: u64) -> Self {
+    /// `bytes_of` tells how many bytes somebody holds who waits.
+    pub(crate) const fn new(retry_ticks: u64, bytes_of: fn(&W) -> usize) -> Self {
         Self {
             counter: 0,
             in_flight: None,
             next: Vec::new(),
             confirmed: BTreeMap::new(),
             len: 0,
+            bytes: 0,
+            bytes_of,
             retry_ticks,
         }
     }
 
     /// Somebody waits for a confirmation that is asked from now on.
     pub(crate) fn wait(&mut self, waiter: W) {
-        self.len += 1;
+        self.count(&waiter);
         self.next.push(waiter);
     }
 
     /// Somebody who needs no confirmation any more, only that `index` is applied.
     pub(crate) fn admit(&mut self, index: u64, waiter: W) {
-        self.len += 1;
+        self.count(&waiter);
         self.confirmed.entry(index).or_default().push(waiter);
+    }
+
+    fn count(&mut self, waiter: &W) {
+        self.len += 1;
+        self.bytes += (self.bytes_of)(waiter);
+    }
+
+    fn forget(&mut self, waiters: &[W]) {
+        self.len -= waiters.len();
+        self.bytes -= waiters.iter().map(self.bytes_of).sum::<usize>();
+    }
+
+    /// How many bytes those hold who wait.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many wait.
@@ -117,7 +138,7 @@ impl<W> Reads<W> {
         let later = self.confirmed.split_off(&(applied + 1));
         let ready: Vec<W> =
             std::mem::replace(&mut self.confirmed, later).into_values().flatten().collect();
-        self.len -= ready.len();
+        self.forget(&ready);
         ready
     }
 
@@ -129,13 +150,13 @@ impl<W> Reads<W> {
             over.extend(waiters.extract_if(.., |waiter| is_over(waiter)));
         }
         self.confirmed.retain(|_, waiters| !waiters.is_empty());
-        self.len -= over.len();
+        self.forget(&over);
         over
     }
 
     /// This replica leads no more: everybody who waits has to ask elsewhere.
     pub(crate) fn abandon(&mut self) -> Vec<W> {
-        self.len = 0;
+        (self.len, self.bytes) = (0, 0);
         let mut all: Vec<W> = std::mem::take(&mut self.confirmed).into_values().flatten().collect();
         all.extend(self.in_flight.take().map(|(_, waiters)| waiters).unwrap_or_default());
         all.append(&mut self.next);

@@ -37,6 +37,10 @@ impl Evaluator for SimEvaluator {
         self.inner.weight(request)
     }
 
+    fn outcome_bytes(&self, outcome: &PartitionOutcome) -> usize {
+        self.inner.outcome_bytes(outcome)
+    }
+
     fn begin_leading(&mut self, term: u64) -> Result<()> {
         self.inner.begin_leading(term)
     }

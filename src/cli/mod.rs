@@ -85,9 +85,7 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     // Whoever misspells the variable that says where the database is must not come to another one.
-    let variables: Vec<_> = serve::variables().collect();
-    let variables = variables.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-    stator_server::config::check_variables(variables).map_err(Failure::usage)?;
+    stator_server::config::check_variables(serve::variables()).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::refused(format!("no threads: {error}")))?;
     let result = runtime.block_on(async {

@@ -75,6 +75,12 @@ pub trait Evaluator: Send + 'static {
     /// About how many bytes the request may add to an entry: reserved before it is evaluated (R7).
     fn weight(&self, request: &Self::Request) -> usize;
 
+    /// About how many bytes an outcome holds, which its entry need not carry: an item as it was before. Known only once it is
+    /// evaluated, they count as the entry's do until it is applied.
+    fn outcome_bytes(&self, _outcome: &Self::Outcome) -> usize {
+        0
+    }
+
     /// This replica leads this term from now on and has applied the term's first entry: take up the counters that the
     /// applied state holds, with an empty overlay.
     ///

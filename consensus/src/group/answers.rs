@@ -13,7 +13,7 @@ pub(super) enum Waiter<O, T> {
     /// A reader: it reads by itself once it may.
     Reader { token: T, deadline_ns: u64 },
     /// An outcome that changed nothing, with the index that it rests on (R4).
-    Outcome { token: T, outcome: O, rests_on: u64, deadline_ns: u64 },
+    Outcome { token: T, outcome: O, bytes: usize, rests_on: u64, deadline_ns: u64 },
     /// The lease itself.
     Renewal { term: u64, asked_ns: u64 },
 }
@@ -28,6 +28,14 @@ impl<O, T> Waiter<O, T> {
                 (*term, *asked_ns) = (question.term, question.asked_ns);
                 0
             }
+        }
+    }
+
+    /// What it holds until it is answered.
+    pub(super) const fn bytes(&self) -> usize {
+        match self {
+            Self::Outcome { bytes, .. } => *bytes,
+            Self::Reader { .. } | Self::Renewal { .. } => 0,
         }
     }
 
@@ -67,7 +75,8 @@ impl<E: Evaluator, T> Group<E, T> {
         rests_on: u64,
         deadline_ns: u64,
     ) {
-        let waiter = Waiter::Outcome { token, outcome, rests_on, deadline_ns };
+        let bytes = self.evaluator.outcome_bytes(&outcome);
+        let waiter = Waiter::Outcome { token, outcome, bytes, rests_on, deadline_ns };
         if self.lease.holds(cx.now_ns) || planted(Mutation::OutcomeWithoutLease) {
             self.reads.admit(rests_on, waiter);
         } else {

@@ -177,7 +177,7 @@ impl<E: Evaluator, T> Group<E, T> {
         draft: &mut Draft,
         ticket: ReadTicket,
     ) -> Result<Filled, Fault> {
-        let mut reserved = 0usize;
+        let (mut reserved, mut held) = (0usize, 0usize);
         while let Some(weight) = self.waiting.next_weight() {
             // An update's image may have come to more than it was taken for.
             let with_next = reserved.max(draft.payload.len()).saturating_add(weight);
@@ -190,7 +190,7 @@ impl<E: Evaluator, T> Group<E, T> {
                 cx.effects.refuse(token, Refusal::Expired);
                 continue;
             }
-            if !self.has_room(cx, with_next) {
+            if !self.has_room(cx, with_next.saturating_add(held)) {
                 cx.effects.refuse(token, Refusal::Throttled);
                 continue;
             }
@@ -211,6 +211,7 @@ impl<E: Evaluator, T> Group<E, T> {
             };
             let Some(token) = self.evaluating.take() else { break };
             if evaluated.rests_on == draft.index {
+                held = held.saturating_add(self.evaluator.outcome_bytes(&evaluated.outcome));
                 self.drafted.push((token, evaluated.outcome));
             } else {
                 let answer = (token, evaluated.outcome);
@@ -221,7 +222,8 @@ impl<E: Evaluator, T> Group<E, T> {
     }
 
     fn has_room(&self, cx: &Context<'_, E, T>, bytes: usize) -> bool {
-        self.pending.bytes().saturating_add(bytes) <= cx.config.in_flight_bytes_max
+        let held = self.pending.bytes().saturating_add(self.reads.bytes());
+        held.saturating_add(bytes) <= cx.config.in_flight_bytes_max
             && self.host_bytes(cx).saturating_add(bytes) <= cx.config.host_in_flight_bytes_max
             && self.reads.len() < cx.config.waiting_max
     }
@@ -246,7 +248,10 @@ impl<E: Evaluator, T> Group<E, T> {
         };
         if is_accepted {
             cx.effects.proposed += 1;
-            self.pending.add(index, bytes, std::mem::take(&mut self.drafted));
+            let outcomes = self.drafted.iter();
+            let held: usize =
+                outcomes.map(|(_, outcome)| self.evaluator.outcome_bytes(outcome)).sum();
+            self.pending.add(index, bytes + held, std::mem::take(&mut self.drafted));
         } else {
             self.take_back(cx, index);
         }

@@ -154,7 +154,7 @@ impl<E: Evaluator, T> Group<E, T> {
             leading: None,
             lease: Lease::new(view, nanos(cx.config.lease_length()), cx.config.leases),
             promise,
-            reads: Reads::new(cx.config.read_retry_ticks),
+            reads: Reads::new(cx.config.read_retry_ticks, Waiter::bytes),
             renewals: 0,
             pending: Pending::new(),
             waiting: Waiting::new(),
@@ -196,7 +196,7 @@ impl<E: Evaluator, T> Group<E, T> {
 
     pub(crate) fn footprint(&self) -> Footprint {
         Footprint {
-            in_flight: self.pending.bytes() + self.waiting.bytes(),
+            in_flight: self.pending.bytes() + self.waiting.bytes() + self.reads.bytes(),
             cache: self.node.store().cache_bytes(),
             // A leader's own are in flight.
             backlog: if self.leading.is_some() { 0 } else { self.feed.backlog() },

@@ -165,7 +165,9 @@ impl Stage {
         }
         for (token, answer) in &effects.answers {
             lines.push(match answer {
-                Answer::Outcome(Outcome::Done) => format!("answer @{token}: done"),
+                Answer::Outcome(Outcome::Done | Outcome::Large(_)) => {
+                    format!("answer @{token}: done")
+                }
                 Answer::Outcome(Outcome::Held(value)) => format!("answer @{token}: held {value}"),
                 Answer::MayRead => format!("answer @{token}: may read"),
                 Answer::Refused(refusal) => format!("answer @{token}: {refusal:?}"),

@@ -54,11 +54,15 @@ impl History {
         let (key, what) = match *request {
             Request::Put { key, value }
             | Request::Big { key, value, .. }
+            | Request::Answered { key, value, .. }
             | Request::Grown { key, value, .. } => (key, What::Write(value)),
             // Those that are meant to fail are reads.
             Request::PutIf { key, expected: u64::MAX, .. } => (key, What::Read),
             Request::PutIf { key, value, .. } => (key, What::Write(value)),
-            Request::Fail { .. } | Request::Unreadable | Request::Disturb => (0, What::Other),
+            Request::Fail { .. }
+            | Request::Unreadable
+            | Request::Disturb
+            | Request::Told { .. } => (0, What::Other),
         };
         let operation = Operation { node, group, key, what, begun: now, end: None };
         self.operations.insert(token, operation);
@@ -98,7 +102,7 @@ impl History {
         let end = match (outcome, &self.operations[&token].what) {
             (Outcome::Held(value), What::Read) => End::Saw(*value),
             (Outcome::Held(value), _) => panic!("a write held back by {value}"),
-            (Outcome::Done, _) => End::Done,
+            (Outcome::Done | Outcome::Large(_), _) => End::Done,
         };
         self.finish(token, end, now);
     }

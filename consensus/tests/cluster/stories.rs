@@ -329,6 +329,40 @@ fn what_does_not_fit_is_throttled_and_certainly_not_done() {
 }
 
 #[test]
+fn what_is_to_be_answered_counts_with_the_entries() {
+    let config = Config {
+        entry_bytes_max: 4 << 10,
+        message_bytes_max: 4 << 10,
+        in_flight_bytes_max: 16 << 10,
+        leases: false,
+        ..Config::default()
+    };
+    let mut world = World::with_group(3, 16, config);
+    put_done(&mut world, 1);
+    // The answers of one entry, of many, and of none.
+    for (nth, pause) in [0, MS / 100, MS / 100].into_iter().enumerate() {
+        let submit = |value| {
+            let (key, len) = (value as u8, 1000);
+            let put = Request::Answered { key, value, len };
+            let request = if nth == 2 { Request::Told { len } } else { put };
+            let token = world.submit(1, GROUP, request);
+            world.run(pause);
+            token
+        };
+        let first = 2 + 40 * nth as u64;
+        let tokens: Vec<Token> = (first..first + 38).map(submit).collect();
+        world.run(SECOND);
+        let ends = |end: &End| {
+            tokens.iter().filter(|token| world.history.end(**token) == Some(end)).count()
+        };
+        let (done, throttled) = (ends(&End::Done), ends(&End::Refused(Refusal::Throttled)));
+        assert_eq!(done + throttled, tokens.len());
+        assert!(done >= 14 && throttled >= 14, "{nth}: {done} done, {throttled} throttled");
+    }
+    finish(&mut world);
+}
+
+#[test]
 fn a_host_bounds_what_all_its_groups_hold() {
     let config = Config {
         entry_bytes_max: 4 << 10,

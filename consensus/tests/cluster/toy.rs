@@ -27,6 +27,16 @@ pub(crate) enum Request {
         value: u64,
         len: usize,
     },
+    /// A put that answers so many bytes.
+    Answered {
+        key: u8,
+        value: u64,
+        len: usize,
+    },
+    /// Nothing but an answer of so many bytes.
+    Told {
+        len: usize,
+    },
     /// A put that comes to far more than it said.
     Grown {
         key: u8,
@@ -47,6 +57,8 @@ pub(crate) enum Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done,
+    /// Done, with an answer of so many bytes.
+    Large(usize),
     /// The condition failed: this is what was there.
     Held(u64),
 }
@@ -176,6 +188,10 @@ impl Evaluator for Evaluating {
         if let Request::Big { len, .. } = request { 16 + len } else { 16 }
     }
 
+    fn outcome_bytes(&self, outcome: &Outcome) -> usize {
+        if let Outcome::Large(len) = outcome { *len } else { 0 }
+    }
+
     fn begin_leading(&mut self, _term: u64) -> Result<()> {
         self.overlay.clear();
         self.leads = true;
@@ -197,6 +213,11 @@ impl Evaluator for Evaluating {
                 self.padding += len / 8 * 8;
                 Ok(self.put(draft, key, value))
             }
+            Request::Answered { key, value, len } => {
+                let put = self.put(draft, key, value);
+                Ok(Evaluated { outcome: Outcome::Large(len), ..put })
+            }
+            Request::Told { len } => Ok(Evaluated { outcome: Outcome::Large(len), rests_on: 0 }),
             Request::Grown { key, value, len } => {
                 (1..len / 16).for_each(|_| {
                     self.put(draft, key, value);

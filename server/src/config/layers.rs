@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::names::{self, VARIABLE};
+use super::names;
 use super::value::Value;
 #[cfg(feature = "cli")]
 use super::value::parse;
@@ -221,14 +221,11 @@ impl PartialConfig {
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let mut settings = Self::default();
-        for (variable, text) in variables {
-            let Some(name) = variable.strip_prefix(VARIABLE).filter(|_| !text.is_empty()) else {
-                continue;
-            };
+        for (variable, name, text) in names::setting(variables) {
             let refused = match settings.set_text(&name.to_ascii_lowercase(), &text) {
                 Ok(()) => continue,
                 Err(Problem::NotAllowed(allowed)) => ConfigError::new(&variable, text, allowed),
-                Err(Problem::Unknown) => match names::stray(&variable, name, &text) {
+                Err(Problem::Unknown) => match names::stray(&variable, &name, &text) {
                     Some(refused) => refused,
                     None => continue,
                 },

@@ -4,24 +4,31 @@ use super::ConfigError;
 use super::layers::NAMES;
 
 /// What the name of a setting's variable begins with.
-pub(super) const VARIABLE: &str = "STATOR_";
+const VARIABLE: &str = "STATOR_";
 /// What else has a variable: the file of a node's settings, and where commands find a database.
 const OTHER_VARIABLES: [&str; 2] = ["config", "endpoints"];
 
-/// Checks that each of the environment's variables that begin with `STATOR_` is known, whatever its value. Empty ones count as not
-/// there.
+/// Of the environment's variables those that set something: what is left of the name, and the text, after the whole name. They begin
+/// with `STATOR_`; empty ones count as not there.
+pub(super) fn setting(
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> impl Iterator<Item = (String, String, String)> {
+    variables.into_iter().filter(|(_, text)| !text.is_empty()).filter_map(|(variable, text)| {
+        let name = variable.strip_prefix(VARIABLE)?.to_owned();
+        Some((variable, name, text))
+    })
+}
+
+/// Checks that each of the environment's variables that set something is known, whatever its value.
 ///
 /// # Errors
 /// The first one that is neither a setting's nor a command's.
-pub fn check_variables<'a>(
-    variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+pub fn check_variables(
+    variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<(), ConfigError> {
-    for (variable, text) in variables {
-        let Some(name) = variable.strip_prefix(VARIABLE).filter(|_| !text.is_empty()) else {
-            continue;
-        };
+    for (variable, name, text) in setting(variables) {
         if !NAMES.contains(&name.to_ascii_lowercase().as_str())
-            && let Some(refused) = stray(variable, name, text)
+            && let Some(refused) = stray(&variable, &name, &text)
         {
             return Err(refused.at("environment"));
         }

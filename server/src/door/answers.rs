@@ -2,7 +2,10 @@
 //!
 //! HTTP/2 lets a client say how much it is ready to take, and a client that takes nothing leaves its answers here. What works on
 //! requests is bounded, but with the answer it is done: from there on an answer counts against its connection's share and against
-//! what all connections have, until the last of it is on its way.
+//! what all connections have, until the last of it is with the operating system.
+//!
+//! Who sends an answer is done with it long before: HTTP/2 takes all of a piece as soon as the client takes a byte, and asks for the
+//! next one. So what counts is tied to the bytes themselves, whoever has them, and not to the body that they come from.
 //!
 //! What would be over is thrown away and refused, if it only read. A write is answered in any case; the connection is cut off when
 //! the answers to its writes are as much again as its share. And when the answers of all are more than half of what may be, those
@@ -16,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::Response;
@@ -172,18 +176,55 @@ impl Drop for Held {
     }
 }
 
-/// A response whose answer is counted, if it has one, until all of it is on its way.
+/// The answers of a response: one, or page after page.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    /// Those of which no bytes are made yet.
+    held: Mutex<Vec<Held>>,
+    /// The leave to send page after page, and the request that they are read by.
+    _stream: Option<(Vec<OwnedSemaphorePermit>, Option<Held>)>,
+}
+
+impl Outgoing {
+    /// Page after page. What is given here is given back once the last byte is gone, or the client.
+    pub(super) fn stream(leaves: Vec<OwnedSemaphorePermit>, request: Option<Held>) -> Self {
+        Self { held: Mutex::default(), _stream: Some((leaves, request)) }
+    }
+
+    /// An answer is about to be made into bytes.
+    pub(super) fn add(&self, held: Held) {
+        self.lock().push(held);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A response whose answers are counted, if it has any, until all their bytes are gone.
 pub(super) fn counted(mut response: Response<Body>) -> Response<Body> {
-    match response.extensions_mut().remove::<Arc<Held>>() {
-        Some(held) => response.map(|body| Body::new(Counted { body, _held: held })),
+    match response.extensions_mut().remove::<Arc<Outgoing>>() {
+        Some(outgoing) => response.map(|body| Body::new(Counted { body, outgoing })),
         None => response,
     }
 }
 
-/// HTTP/2 asks for what follows a piece only once there is room behind it: a client that does not read leaves this undropped.
 struct Counted {
     body: Body,
-    _held: Arc<Held>,
+    outgoing: Arc<Outgoing>,
+}
+
+/// Bytes of a response, with the answers that they are: whole ones, as encoding makes them.
+struct Piece {
+    bytes: Bytes,
+    _held: Vec<Held>,
+    _outgoing: Arc<Outgoing>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl http_body::Body for Counted {
@@ -194,7 +235,12 @@ impl http_body::Body for Counted {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        let counted = |bytes| {
+            let held = std::mem::take(&mut *self.outgoing.lock());
+            Bytes::from_owner(Piece { bytes, _held: held, _outgoing: self.outgoing.clone() })
+        };
+        frame.map_ok(|frame| frame.map_data(counted))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -16,19 +16,20 @@ use tokio_stream::Stream;
 use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
-use super::answers::Held;
+use super::answers::{Held, Outgoing};
 use super::lobby::Guest;
 use crate::node::Inner;
 use crate::serve::CallContext;
 
 /// What is kept of a call's time to answer that it is over.
 const LEFT_FOR_WORDS: Duration = Duration::from_millis(10);
-/// Streams of pages at once: each may hold a page for a slow client.
+/// Streams of pages at once, of all connections: each may hold a page or two for a slow client, and what it was asked with.
 const PAGE_STREAMS_MAX: usize = 256;
 
 /// The door.
 pub(crate) struct ClientDoor {
     node: Arc<Inner>,
+    /// The leave for streams of pages, of all connections together.
     page_streams: Arc<Semaphore>,
 }
 
@@ -99,11 +100,13 @@ impl ClientDoor {
     }
 }
 
-/// A response whose answer counts until it is on its way.
+/// A response whose answer counts until it is gone.
 pub(super) fn response<A>(answer: A, held: Option<Held>) -> Response<A> {
     let mut response = Response::new(answer);
     if let Some(held) = held {
-        response.extensions_mut().insert(Arc::new(held));
+        let outgoing = Outgoing::default();
+        outgoing.add(held);
+        response.extensions_mut().insert(Arc::new(outgoing));
     }
     response
 }
@@ -276,39 +279,44 @@ impl ClientDoor {
         let cx = self.context(&metadata);
         let bytes = O::request_bytes(&message);
         let request = O::try_from(message).map_err(|error| refusal(&error, &cx, &metadata))?;
-        let Ok(leave) = self.page_streams.clone().try_acquire_owned() else {
+        let all_streams =
+            [Some(&self.page_streams), guest.as_ref().map(|guest| &guest.page_streams)];
+        let leaves = all_streams.into_iter().flatten().map(|all| all.clone().try_acquire_owned());
+        let Ok(leaves) = leaves.collect::<Result<Vec<_>, _>>() else {
             self.node.metrics.throttled();
             return Err(refusal(&crate::serve::throttled(), &cx, &metadata));
         };
+        let kept = hold(&self.node, guest.as_ref(), effect::<O>(), bytes)
+            .map_err(|error| refusal(&error, &cx, &metadata))?;
         // Read as the client takes them: one that is gone, or takes none, has none read for it.
         let (node, metadata, request_id) =
             (self.node.clone(), Arc::new(metadata), cx.request_id.clone());
-        let stream =
-            futures::stream::unfold((Some((request, leave)), None), move |(left, held)| {
-                let (node, next, request_id) = (node.clone(), next.clone(), request_id.clone());
-                let (metadata, guest) = (metadata.clone(), guest.clone());
-                async move {
-                    // The page before is on its way: otherwise nobody would ask for this one.
-                    drop::<Option<Held>>(held);
-                    let (mut request, leave) = left?;
-                    let cx = node.context(request_id, timeout);
-                    let page = async {
-                        let answer = call(&node, request.clone(), bytes, &cx).await?;
-                        let more = next(&mut request, &answer);
-                        let page: O::ResponseMessage = answer.into();
-                        let held =
-                            hold(&node, guest.as_ref(), effect::<O>(), O::answer_bytes(&page))?;
-                        Ok((page, held, more))
-                    };
-                    Some(match page.await {
-                        Ok((page, held, more)) => {
-                            (Ok(page), (more.then_some((request, leave)), held))
-                        }
-                        Err(error) => (Err(refusal(&error, &cx, &metadata)), (None, None)),
-                    })
-                }
-            });
+        let outgoing = Arc::new(Outgoing::stream(leaves, kept));
+        let pages = outgoing.clone();
+        let stream = futures::stream::unfold(Some(request), move |left| {
+            let (node, next, request_id) = (node.clone(), next.clone(), request_id.clone());
+            let (metadata, guest, pages) = (metadata.clone(), guest.clone(), pages.clone());
+            async move {
+                let mut request = left?;
+                let cx = node.context(request_id, timeout);
+                let page = async {
+                    let answer = call(&node, request.clone(), bytes, &cx).await?;
+                    let more = next(&mut request, &answer);
+                    let page: O::ResponseMessage = answer.into();
+                    let held = hold(&node, guest.as_ref(), effect::<O>(), O::answer_bytes(&page))?;
+                    if let Some(held) = held {
+                        pages.add(held);
+                    }
+                    Ok((page, more))
+                };
+                Some(match page.await {
+                    Ok((page, more)) => (Ok(page), more.then_some(request)),
+                    Err(error) => (Err(refusal(&error, &cx, &metadata)), None),
+                })
+            }
+        });
         let mut response: Response<Pages<O::ResponseMessage>> = Response::new(Box::pin(stream));
+        response.extensions_mut().insert(outgoing);
         name(response.metadata_mut(), &cx);
         Ok(response)
     }

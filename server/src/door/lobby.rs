@@ -24,6 +24,9 @@ const WAITING_MAX: usize = 256;
 /// How long one may take to say it.
 const WAITING_TIME: Duration = Duration::from_secs(10);
 
+/// Streams of pages of one connection at once: whoever begins them and reads none leaves most of all that there may be to others.
+const PAGE_STREAMS_MAX: usize = 64;
+
 /// The lobby of a node.
 pub(super) struct Lobby {
     clients: Arc<Semaphore>,
@@ -46,6 +49,8 @@ pub(super) struct Guest {
     pub(super) budget: Arc<Budget>,
     /// Its answers that wait for it to read them.
     pub(super) answers: Arc<Answers>,
+    /// The leave for its streams of pages.
+    pub(super) page_streams: Arc<Semaphore>,
 }
 
 /// What a connection is for, and the leave to have it.
@@ -79,6 +84,7 @@ impl Lobby {
             reader: AtomicWaker::new(),
             budget: Arc::new(budget),
             answers: Answers::of_connection(&self.answers),
+            page_streams: Arc::new(Semaphore::new(PAGE_STREAMS_MAX)),
         });
         self.answers.enter(&guest);
         self.metrics.connection_opened();

@@ -10,8 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What any request takes, in bytes, besides its items.
 pub(crate) const BASE_BYTES: usize = 2 << 10;
-/// What a request is taken to take whose answer may hold many items.
-const PAGE_BYTES: usize = 256 << 10;
+/// What a request is taken to take whose answer may hold many items: some hundreds of clients that read small pages find room on a
+/// small node. What a page may hold besides is bounded where it is read, in `serve::pages`.
+const PAGE_BYTES: usize = 128 << 10;
 /// The bound is counted in units of so many bytes.
 const UNIT_BYTES: usize = 1 << 10;
 
@@ -91,7 +92,7 @@ const fn weight(request: &Request, bytes: usize) -> usize {
     let more = match request {
         // The values in its expressions are there twice, in the request and in what the leader judges.
         Request::UpdateItem(_) | Request::DeleteItem(_) => bytes,
-        // What a batch finds takes room as it is found.
+        // What a batch finds takes room as it is found; and an item that a write answers does with its entry, where it is judged.
         Request::Query(_) | Request::Scan(_) => PAGE_BYTES,
         _ => 0,
     };
@@ -120,7 +121,7 @@ pub(crate) fn bytes_of(request: &Request) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use stator_model::api::{BatchWriteItem, DeleteItem, PutItem, Query, UpdateItem};
+    use stator_model::api::{BatchWriteItem, DeleteItem, PutItem, Query, ReturnValues, UpdateItem};
     use stator_model::{AttributeValue, EncodedItem, Item};
 
     use super::*;
@@ -129,10 +130,24 @@ mod tests {
     fn bytes_are_bounded_and_given_back() {
         let intake = Intake::new(100, 600 << 10);
         let page = Request::from(Query::default());
-        let held: Vec<Leave> = (0..2).map(|_| intake.admit(&page, 0).expect("room")).collect();
-        assert!(intake.admit(&page, 0).is_none(), "600 KiB hold two pages");
+        let held: Vec<Leave> = (0..4).map(|_| intake.admit(&page, 0).expect("room")).collect();
+        assert!(intake.admit(&page, 0).is_none(), "600 KiB hold four pages");
         drop(held);
         assert!(intake.admit(&page, 0).is_some());
+    }
+
+    #[test]
+    fn hundreds_of_clients_find_room_on_a_small_node() {
+        let plan = crate::config::NodeConfig::default().memory_plan();
+        let intake = Intake::new(4096, plan.in_flight_requests);
+        let requests = [
+            Query::default().into(),
+            DeleteItem { return_values: ReturnValues::AllOld, ..DeleteItem::default() }.into(),
+        ];
+        for request in requests {
+            let held: Vec<Leave> = (0..256).map_while(|_| intake.admit(&request, 100)).collect();
+            assert_eq!(held.len(), 256);
+        }
     }
 
     #[test]

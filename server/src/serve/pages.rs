@@ -3,6 +3,10 @@
 //! A page of Query is of one partition. A page of Scan goes through partitions in the order of their ranges until it is full; each
 //! partition's part is read where that partition is, and is told how much of the page is left for it.
 //!
+//! What pages hold is bounded wherever one waits. While it is read, and until its caller takes it, it has one of the few threads for
+//! long reads; what a page of Scan has so far takes room of the node's while the next partition is asked; a page from another node
+//! counts there among the answers to this one until it is here; and a page that is done is counted by the door at once.
+//!
 //! After half of its time a page of Scan ends with the next item that is found; or, where a partition is empty, with a key in it that
 //! nobody has: a table of a thousand partitions with next to nothing in them is more than can be read in the time of one page.
 
@@ -17,7 +21,7 @@ use stator_storage::partition::read::ReadError;
 use stator_storage::partition::{Stop, query, scan};
 
 use super::CallContext;
-use super::here::Freshness;
+use super::here::{Freshness, throttled};
 use super::item::unwrap;
 use super::route::{Attempt, Attempts, Way};
 use crate::catalog::records::PartitionRecord;
@@ -94,9 +98,14 @@ impl Inner {
         let mut part = request.clone();
         let first = table.index_of(prepared.start.hash);
         let partitions = &table.partitions()[first..];
+        let (mut room, mut uncounted) = (self.answer_room(), 0);
         for (place, partition) in partitions.iter().enumerate() {
             if partition.first_hash > prepared.last_hash {
                 break;
+            }
+            if !room.take(std::mem::take(&mut uncounted)) {
+                self.metrics.throttled();
+                return Err(throttled());
             }
             part.limit = request.limit.map(|limit| limit.saturating_sub(answer.scanned_count));
             // Not in the first one, so that every page goes on by a partition at least.
@@ -108,6 +117,7 @@ impl Inner {
             let Some(mut page) = page else { return Ok(None) };
             answer.count += page.count;
             answer.scanned_count += page.scanned_count;
+            uncounted = page.items.iter().map(|item| item.as_bytes().len()).sum();
             answer.items.append(&mut page.items);
             if page.last_evaluated_key.is_some() {
                 answer.last_evaluated_key = page.last_evaluated_key;
@@ -203,11 +213,11 @@ impl Inner {
         })?;
         let permit = permit.map_err(|_| refused("the node is stopping"))?;
         let task = tokio::task::spawn_blocking(move || {
-            let result = read();
-            drop(permit);
-            result
+            // The thread is free once somebody has what was read: until then no other read may fill more memory.
+            (read(), permit)
         });
-        task.await.map_err(|_| refused("a read failed unexpectedly"))?
+        let (result, _permit) = task.await.map_err(|_| refused("a read failed unexpectedly"))?;
+        result
     }
 }
 

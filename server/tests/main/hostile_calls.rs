@@ -2,29 +2,22 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use h2::client::{ResponseFuture, SendRequest};
-use h2::{RecvStream, SendStream};
+use bytes::{BufMut, Bytes};
 use prost::Message;
-use stator_model::api::{PutItem, Scan};
+use stator_model::api::PutItem;
 use stator_model::{AttributeValue, EncodedItem, Item};
 use stator_proto::v1;
-use stator_server::Node;
 use stator_server::config::NodeConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
-use tonic::codegen::http::{Request, Response};
 
 use crate::cluster::{Cluster, PATIENCE, get, put};
 use crate::watching::{Before, Rng, level};
+use crate::wire::{Wire, framed, status, tcp, whole};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PUT: &str = "/stator.v1.Stator/PutItem";
-
-async fn tcp(node: &Node) -> TcpStream {
-    TcpStream::connect(node.listening().expect("it listens")).await.expect("connects")
-}
 
 /// Writes bytes, and waits until the other side has closed.
 async fn told(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
@@ -41,79 +34,13 @@ async fn heard(stream: &mut TcpStream) -> Vec<u8> {
     answer
 }
 
-/// A connection of HTTP/2, driven by a task of its own.
-struct Wire {
-    send: SendRequest<Bytes>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Wire {
-    async fn to(node: &Node) -> Self {
-        let mut builder = h2::client::Builder::new();
-        builder.initial_max_send_streams(1024);
-        let (send, connection) = builder.handshake(tcp(node).await).await.expect("an HTTP/2 node");
-        let task = tokio::spawn(async move {
-            let _ = connection.await;
-        });
-        Self { send, task }
-    }
-
-    /// Begins a call, unless the node has closed the connection.
-    async fn open(&self, path: &str) -> Option<(ResponseFuture, SendStream<Bytes>)> {
-        let request = Request::post(format!("http://node{path}"))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .expect("a request");
-        self.send.clone().ready().await.ok()?.send_request(request, false).ok()
-    }
-
-    /// Sends a whole body; answers the status of gRPC, or nothing if the stream broke.
-    async fn call(&self, path: &str, body: Bytes) -> Option<String> {
-        let (answer, mut stream) = self.open(path).await?;
-        let _ = stream.send_data(body, true);
-        status(timeout(PATIENCE, answer).await.expect("an answer in time").ok()?).await
-    }
-
-    /// Goes away in the midst of everything.
-    async fn vanish(self) {
-        self.task.abort();
-        let _ = self.task.await;
-    }
-}
-
-async fn status(answer: Response<RecvStream>) -> Option<String> {
-    let text = |value: &tonic::codegen::http::HeaderValue| value.to_str().ok().map(str::to_owned);
-    if let Some(status) = answer.headers().get("grpc-status") {
-        return text(status);
-    }
-    let mut body = answer.into_body();
-    while let Some(data) = body.data().await {
-        let _ = body.flow_control().release_capacity(data.ok()?.len());
-    }
-    text(body.trailers().await.ok()??.get("grpc-status")?)
-}
-
-/// A message in gRPC's frame, which says that it has so many bytes.
-fn framed(flag: u8, said: u32, message: &[u8]) -> Bytes {
-    let mut bytes = BytesMut::new();
-    bytes.put_u8(flag);
-    bytes.put_u32(said);
-    bytes.put_slice(message);
-    bytes.freeze()
-}
-
-fn whole(message: &[u8]) -> Bytes {
-    framed(0, u32::try_from(message.len()).expect("short"), message)
-}
-
 fn put_request(id: &str) -> PutItem {
     let item = Item::from([("id".to_owned(), AttributeValue::from(id))]);
     let item = EncodedItem::encode(&item);
     PutItem { table_name: "music".into(), item, ..PutItem::default() }
 }
 
-async fn one_node(set_up: impl Fn(&mut NodeConfig)) -> Cluster {
+pub(crate) async fn one_node(set_up: impl Fn(&mut NodeConfig)) -> Cluster {
     let cluster = Cluster::start(1, set_up).await;
     cluster.create_table("music").await;
     put(&cluster.node(0), "music", "song", "kept").await;
@@ -287,57 +214,6 @@ async fn many_slow_writers_make_room_for_a_small_put() {
     drop(streams);
     for wire in wires.into_iter().chain([other]) {
         wire.vanish().await;
-    }
-    before.comes_back(&node).await;
-}
-
-const SCAN: &str = "/stator.v1.Stator/Scan";
-const SCAN_PAGES: &str = "/stator.v1.Stator/ScanPages";
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_nobody_reads_take_a_bounded_share() {
-    let cluster = one_node(|_| {}).await;
-    let node = cluster.node(0);
-    for n in 0..3 {
-        put(&node, "music", &format!("large-{n}"), &"x".repeat(390_000)).await;
-    }
-    let before = Before::of(&node);
-    let waiting = || level(&node, "stator_waiting_answers_bytes");
-    let scan = Scan { table_name: "music".into(), ..Scan::default() };
-    let scan = whole(&v1::ScanRequest::from(scan).encode_to_vec());
-    // Answers are held, and nothing is read of them.
-    let begin = async |wire: &Wire, path: &str| {
-        let (answer, mut stream) = wire.open(path).await.expect("open");
-        let _ = stream.send_data(scan.clone(), true);
-        timeout(PATIENCE, answer).await.expect("an answer in time").expect("an answer")
-    };
-    let is_refused = |answer: &Response<RecvStream>| {
-        answer.headers().get("grpc-status").is_some_and(|status| status == "8")
-    };
-    let wire = Wire::to(&node).await;
-    let mut held = futures::future::join_all((0..400).map(|_| begin(&wire, SCAN))).await;
-    for _ in 0..50 {
-        held.push(begin(&wire, SCAN).await);
-    }
-    assert!(held.iter().any(is_refused), "it may have as much as it likes");
-    for _ in 0..50 {
-        held.push(begin(&wire, SCAN_PAGES).await);
-    }
-    let share = 17 << 20;
-    assert!(waiting() > share / 2 && waiting() <= share, "{}", waiting());
-    // Others are answered meanwhile, and a large answer that is read does not count for longer than that.
-    let other = Wire::to(&node).await;
-    for _ in 0..40 {
-        assert_eq!(other.call(SCAN, scan.clone()).await.as_deref(), Some("0"));
-    }
-    assert!(waiting() <= share);
-    drop(held);
-    wire.vanish().await;
-    other.vanish().await;
-    let deadline = Instant::now() + PATIENCE;
-    while waiting() > 0 {
-        assert!(Instant::now() < deadline, "{} bytes are never given back", waiting());
-        sleep(Duration::from_millis(5)).await;
     }
     before.comes_back(&node).await;
 }

@@ -324,6 +324,21 @@ impl Evaluator for PartitionEvaluator {
         }
     }
 
+    fn outcome_bytes(&self, outcome: &PartitionOutcome) -> usize {
+        let bytes = |outcome: &WriteOutcome| {
+            let item = match outcome {
+                Ok(answer) => answer.attributes.as_ref(),
+                Err(WriteError::Refused(error)) => error.item(),
+                Err(WriteError::Moved { .. }) => None,
+            };
+            item.map_or(0, |item| item.as_bytes().len())
+        };
+        match outcome {
+            PartitionOutcome::Write(outcome) => bytes(outcome),
+            PartitionOutcome::Writes(outcomes) => outcomes.iter().map(bytes).sum(),
+        }
+    }
+
     fn begin_leading(&mut self, term: u64) -> Result<()> {
         let record = AppliedRecord::expect(self.engine.as_ref(), self.spec.group)?;
         if !record.is_complete() || record.generation != self.spec.generation {

@@ -105,6 +105,9 @@ fn the_writes_of_a_batch_have_outcomes_of_their_own_and_one_entry() {
     let weight = leader.evaluator.weight(&PartitionRequest::Writes(writes.clone()));
     let request = PartitionRequest::Writes(writes);
     let evaluated = leader.evaluator.evaluate(request, &mut leader.draft).unwrap();
+    // The item that was deleted, and the one that the condition was judged on.
+    let old_bytes = 2 * item("b", 1, 1).as_bytes().len();
+    assert_eq!(leader.evaluator.outcome_bytes(&evaluated.outcome), old_bytes);
     let PartitionOutcome::Writes(outcomes) = evaluated.outcome else { panic!("of a batch") };
     assert!(outcomes[0].is_ok() && outcomes[1].is_err());
     assert_eq!(outcomes[2].as_ref().unwrap().attributes, Some(item("b", 1, 1)));
