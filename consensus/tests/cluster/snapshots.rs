@@ -248,6 +248,28 @@ fn a_replica_without_data_votes_and_does_not_lead() {
     assert_eq!(world.counts.snapshots, 2);
 }
 
+#[test]
+fn a_replica_without_data_does_not_lead_though_nobody_else_can() {
+    let config = Config { snapshot_ticks: 20, ..small() };
+    let mut world = World::with_group(3, 84, config);
+    put_done(&mut world, 1);
+    world.run(SECOND / 5);
+    world.drops_wishes = true;
+    world.tell(3, Event::SnapshotLost { group: GROUP });
+    world.run(SECOND / 5);
+    // Node 2 votes, but is on its way out.
+    world.tell(2, Event::Retire);
+    world.crash(1);
+    world.run(3 * SECOND);
+    let leads = |id| world.status(id, GROUP).expect("there").leads;
+    assert!(!leads(2) && !leads(3) && world.faults.is_empty());
+    world.drops_wishes = false;
+    world.boot(1);
+    world.run_until("a leader", |world| world.leader(GROUP) == Some(1));
+    put_done(&mut world, 2);
+    finish(&mut world);
+}
+
 /// R12: raft-rs panics when a replica campaigns whose log begins behind a snapshot that it has not installed.
 #[test]
 fn a_replica_that_is_still_installing_does_not_campaign() {
