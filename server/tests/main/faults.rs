@@ -139,9 +139,8 @@ async fn a_follower_whose_disk_is_full_is_caught_up_later() {
     drop(cluster);
 }
 
-/// What says that most of a partition's disks are nearly full.
-const MOST_ARE_FULL: &str =
-    "The disks of most of the partition's replicas are nearly full. Reads go on.";
+/// What says that most of a partition's replicas have no room.
+const MOST_ARE_FULL: &str = "Most of the partition's replicas have no room for writes: their disks or their logs are nearly full. Reads go on.";
 
 /// A put of an item that is another one each time, which is done or surely not: whether it is done.
 async fn is_put(node: &stator_server::Node, n: usize) -> bool {
