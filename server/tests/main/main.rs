@@ -12,6 +12,7 @@ mod hostile_snapshots;
 mod joining;
 mod peers;
 mod rebuild;
+mod rewriting;
 mod silence;
 #[path = "../../../tests/main/faults/small_disk.rs"]
 mod small_disk;
