@@ -16,5 +16,6 @@ mod rewriting;
 mod silence;
 #[path = "../../../tests/main/faults/small_disk.rs"]
 mod small_disk;
+mod stopping;
 mod tables;
 mod watching;
