@@ -97,7 +97,7 @@ impl<E: Evaluator, T> Group<E, T> {
     fn lay_down(&mut self, cx: &mut Context<'_, E, T>) {
         self.lease.give_up();
         self.lease.view().set_serves(false);
-        self.transfer = None;
+        (self.transfer, self.vain_heir) = (None, None);
         self.end_snapshot(cx);
         let refusal = Refusal::NotLeader(self.leader());
         self.refuse_all(cx.effects, &refusal);

@@ -98,6 +98,8 @@ pub(crate) struct Group<E: Evaluator, T> {
     outbox: Outbox<Leaves>,
     feed: Feed,
     transfer: Option<Transfer>,
+    /// Who was to succeed this leader last, and did not.
+    vain_heir: Option<ReplicaId>,
     outgoing: Option<Outgoing>,
     /// When to ask next for a snapshot in place of one that was lost.
     request_tick: u64,
@@ -167,6 +169,7 @@ impl<E: Evaluator, T> Group<E, T> {
                 Feed::new(recovered.applied.0, committed)
             },
             transfer: None,
+            vain_heir: None,
             outgoing: None,
             request_tick: 0,
             knock_tick: 0,

@@ -4,10 +4,14 @@
 //! that it gives up its lease for the rest of its term, because a late order to campaign passes every promise. If nothing comes
 //! of it in time, it serves again, by read index.
 //!
+//! The heir is the one furthest ahead of those that are known to be there and to hold their data. A leader cannot know all of that (a
+//! replica whose engine is made anew may not have asked for its snapshot yet, and refuses the order): so the one of which nothing came
+//! is the last to be tried again.
+//!
 //! What is committed and still not applied after an election timeout is not waited for, for its engine may have no room: it is
 //! answered as uncertain when the leadership is gone.
 
-use raft::ProgressState;
+use raft::{INVALID_INDEX, ProgressState};
 use stator_storage::machine::Evaluator;
 use stator_storage::mutation::{Mutation, planted};
 
@@ -27,7 +31,7 @@ pub(super) struct Transfer {
 
 impl<E: Evaluator, T> Group<E, T> {
     /// Hands leadership to another replica, the one furthest ahead if none is named. Nothing happens if that one is not known to
-    /// be there, or has to be sent a snapshot first.
+    /// be there, or has to be sent a snapshot first, because its log lacks entries or it has lost what was applied.
     pub(crate) fn hand_over(&mut self, cx: &Context<'_, E, T>, to: Option<ReplicaId>) {
         if self.leading.is_none() || self.transfer.is_some() {
             return;
@@ -38,10 +42,13 @@ impl<E: Evaluator, T> Group<E, T> {
         });
         let able = heirs.filter_map(|member| {
             let progress = self.node.raft.prs().get(member.replica.0)?;
-            let is_able = progress.recent_active && progress.state != ProgressState::Snapshot;
-            is_able.then_some((progress.matched, member.replica))
+            let is_whole = progress.state != ProgressState::Snapshot
+                && progress.pending_request_snapshot == INVALID_INDEX;
+            let is_able = progress.recent_active && is_whole;
+            let is_hopeful = self.vain_heir != Some(member.replica);
+            is_able.then_some((is_hopeful, progress.matched, member.replica))
         });
-        if let Some((_, to)) = able.max() {
+        if let Some((_, _, to)) = able.max() {
             let election_ticks = cx.config.election_ticks as u64;
             let patient_until_tick = cx.tick + election_ticks;
             let until_tick = patient_until_tick + election_ticks;
@@ -73,6 +80,7 @@ impl<E: Evaluator, T> Group<E, T> {
             if cx.tick >= transfer.until_tick || is_refused {
                 self.node.raft.abort_leader_transfer();
                 self.transfer = None;
+                self.vain_heir = Some(transfer.to);
                 if planted(Mutation::LeaseAfterTransfer) {
                     self.lease.lead(self.node.raft.term);
                 }

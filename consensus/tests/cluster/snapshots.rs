@@ -212,6 +212,25 @@ fn a_leader_that_lost_its_data_hands_over_and_gets_a_snapshot() {
     finish(&mut world);
 }
 
+/// Its log is as long as the others', so that nothing but its question tells that it has no data.
+#[test]
+fn a_replica_that_asks_for_a_snapshot_is_nobodys_heir() {
+    let config = Config { snapshot_ticks: 20, ..small() };
+    let mut world = World::with_group(3, 83, config);
+    put_done(&mut world, 1);
+    world.run(SECOND / 5);
+    world.drops_wishes = true;
+    world.tell(3, Event::SnapshotLost { group: GROUP });
+    world.run(SECOND / 5);
+    let ends = [1, 3].map(|id| world.status(id, GROUP).expect("there").last_index);
+    assert_eq!((world.leader(GROUP), ends[0]), (Some(1), ends[1]));
+    world.tell(1, Event::HandOver { group: GROUP, to: None });
+    world.run_until("an heir", |world| world.leader(GROUP).is_some_and(|leader| leader != 1));
+    assert_eq!((world.leader(GROUP), world.counts.transfers), (Some(2), 1));
+    world.drops_wishes = false;
+    finish(&mut world);
+}
+
 #[test]
 fn a_replica_without_data_votes_and_does_not_lead() {
     let mut world = about_to_install(90);
@@ -227,6 +246,28 @@ fn a_replica_without_data_votes_and_does_not_lead() {
     world.boot(2);
     finish(&mut world);
     assert_eq!(world.counts.snapshots, 2);
+}
+
+#[test]
+fn a_replica_without_data_does_not_lead_though_nobody_else_can() {
+    let config = Config { snapshot_ticks: 20, ..small() };
+    let mut world = World::with_group(3, 84, config);
+    put_done(&mut world, 1);
+    world.run(SECOND / 5);
+    world.drops_wishes = true;
+    world.tell(3, Event::SnapshotLost { group: GROUP });
+    world.run(SECOND / 5);
+    // Node 2 votes, but is on its way out.
+    world.tell(2, Event::Retire);
+    world.crash(1);
+    world.run(3 * SECOND);
+    let leads = |id| world.status(id, GROUP).expect("there").leads;
+    assert!(!leads(2) && !leads(3) && world.faults.is_empty());
+    world.drops_wishes = false;
+    world.boot(1);
+    world.run_until("a leader", |world| world.leader(GROUP) == Some(1));
+    put_done(&mut world, 2);
+    finish(&mut world);
 }
 
 /// R12: raft-rs panics when a replica campaigns whose log begins behind a snapshot that it has not installed.

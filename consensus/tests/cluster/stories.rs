@@ -1,6 +1,6 @@
 //! What a group does for its callers, and what it does when nodes fail.
 
-use stator_consensus::{Config, Event, GroupId, Refusal};
+use stator_consensus::{Class, Config, Event, GroupId, Refusal};
 
 use crate::history::End;
 use crate::node::Token;
@@ -218,6 +218,38 @@ fn a_transfer_moves_leadership_and_names_the_heir() {
     let leader = world.leader(GROUP).expect("the heir leads at once");
     assert_ne!(leader, 1);
     put_done(&mut world, 3);
+    finish(&mut world);
+}
+
+#[test]
+fn the_heir_is_the_one_furthest_ahead() {
+    let mut world = World::with_group(3, 16, Config::default());
+    put_done(&mut world, 1);
+    await_lease(&mut world, 1);
+    // Heartbeats reach node 3, and entries do not.
+    world.filter = Some(|message, to| message.class == Class::Entries && to == 3);
+    for value in 2..=9 {
+        put_done(&mut world, value);
+    }
+    world.tell(1, Event::HandOver { group: GROUP, to: None });
+    world.run_until("an heir", |world| world.leader(GROUP).is_some_and(|leader| leader != 1));
+    assert_eq!((world.leader(GROUP), world.counts.transfers), (Some(2), 1));
+    world.filter = None;
+    put_done(&mut world, 10);
+    finish(&mut world);
+}
+
+#[test]
+fn an_heir_of_which_nothing_came_gives_way_to_another() {
+    let mut world = World::with_group(3, 17, Config::default());
+    put_done(&mut world, 1);
+    await_lease(&mut world, 1);
+    world.filter = Some(|message, to| is_timeout_now(message) && to == 3);
+    world.tell(1, Event::Retire);
+    world.run_until("an heir", |world| world.leader(GROUP).is_some_and(|leader| leader != 1));
+    assert_eq!((world.leader(GROUP), world.counts.transfers), (Some(2), 2));
+    world.filter = None;
+    put_done(&mut world, 2);
     finish(&mut world);
 }
 

@@ -75,7 +75,7 @@ impl Peer for PeerDoor {
                     break;
                 }
                 let Some(wire::peer_frame::Frame::Batch(batch)) = frame.frame else { break };
-                peers.full.note(from, batch.disk_nearly_full);
+                peers.full.note(from, batch.refuses_entries);
                 node.replicas.tell_hosts(|| Event::Ping(from));
                 for message in batch.messages {
                     take(&node, from, message);

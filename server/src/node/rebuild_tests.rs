@@ -1,4 +1,14 @@
+use std::sync::mpsc;
+
+use stator_model::schema::{KeyAttribute, KeySchema, KeyType};
+use stator_storage::item::Region;
+use stator_storage::log::{HardState, LogEntry, Mark, Record};
+use stator_storage::partition::{Member, PartitionSpec};
+
 use super::*;
+use crate::catalog::records::CATALOG_GROUP;
+use crate::node::Node;
+use crate::shell::apply::ApplyEvent;
 
 /// What is told of one partition, on these nodes: how far behind each replica is, and whether it lacks its data.
 fn told(replicas: &[(u64, Option<u64>, bool)]) -> v1::DescribeClusterResponse {
@@ -74,4 +84,115 @@ fn who_does_not_know_the_catalog_is_not_believed() {
     without.nodes.iter_mut().for_each(|node| node.version.clear());
     judge(&without, 4).expect_err("it was told without the catalog");
     judge(&told(&[(1, Some(0), false)]), 10).expect_err("nobody knows this node");
+}
+
+const GROUP: GroupId = GroupId(9 << 32);
+/// The term that the replica has voted in last: no entry has it.
+const TERM: u64 = 9;
+
+/// What the log of a replica knows: four entries behind a mark, of which three are committed.
+fn known(mark: (u64, u64)) -> GroupRecovery {
+    GroupRecovery {
+        hard_state: HardState { term: TERM, vote: 2, commit: mark.0 + 3 },
+        mark: Mark { index: mark.0, term: mark.1 },
+        terms: vec![mark.1; 4],
+        tombstone: false,
+    }
+}
+
+/// A replica of three.
+fn spec() -> PartitionSpec {
+    let id = KeyAttribute { name: "id".to_owned(), key_type: KeyType::S };
+    PartitionSpec {
+        group: GROUP,
+        table_id: 9,
+        table_name: "films".to_owned(),
+        generation: 1,
+        hash_start: 0,
+        hash_end: u64::MAX,
+        key_schema: KeySchema { partition: id, sort: None },
+        region: Region::default(),
+        members: (1..=3).map(|id| Member { replica: id, node: id }).collect(),
+        replica: 1,
+    }
+}
+
+#[test]
+fn a_replica_keeps_its_votes_and_its_entries_and_has_data_only_if_its_log_has_all() {
+    for (mark, applied) in [(FIRST_MARK, FIRST_MARK), ((500, 3), (0, 0))] {
+        let rebuild = Rebuild::new(true, None, &BTreeMap::from([(GROUP, known(mark))]));
+        let found = rebuild.recovered(GROUP).expect("the log knows it");
+        assert_eq!((found.term, found.vote, found.commit), (TERM, 2, mark.0 + 3));
+        assert_eq!((found.mark, found.terms, found.applied), (mark, vec![mark.1; 4], applied));
+        assert_eq!(rebuild.lost(), [GROUP]);
+        rebuild.begun(GROUP);
+        assert!(rebuild.recovered(GROUP).is_none() && rebuild.lost().is_empty());
+    }
+}
+
+async fn wait_for(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} does not come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A node in memory that makes its engine anew, as far as its replicas can tell.
+async fn node() -> Node {
+    let node = Node::embedded(NodeConfig::default(), true).await.expect("a node in memory");
+    node.wait_ready(Duration::from_secs(30)).await.expect("ready");
+    node.inner.rebuild.under_way.store(true, Ordering::Release);
+    node
+}
+
+#[tokio::test]
+async fn nobody_reads_a_replica_before_it_is_where_it_was() {
+    let node = node().await;
+    let inner = &node.inner;
+    let known = known(FIRST_MARK);
+    let mut records = vec![Record::Reset { group: GROUP, mark: known.mark }];
+    records.extend((FIRST_MARK.0 + 1..).zip(&known.terms).map(|(index, term)| {
+        let entry = LogEntry { index, term: *term, kind: 0, data: bytes::Bytes::new() };
+        Record::Entry { group: GROUP, entry }
+    }));
+    records.push(Record::HardState { group: GROUP, state: known.hard_state });
+    let (done, synced) = mpsc::channel();
+    inner.log.append(&records, move |result| done.send(result).expect("heard")).expect("taken");
+    synced.recv().expect("done").expect("synced");
+    inner.rebuild.known().insert(GROUP, known);
+    assert_eq!(inner.lacking(), Some(1), "it has not begun");
+
+    // Nothing is applied for now.
+    let (go_on, wait) = mpsc::channel::<()>();
+    let hold = move |_: Option<&_>| {
+        // Its other side is dropped.
+        let _ = wait.recv();
+    };
+    inner.applier_of(GROUP).0.push(ApplyEvent::With { group: CATALOG_GROUP, act: Box::new(hold) });
+    inner.begin_replicas(vec![spec()], true).await.expect("begun");
+    let replica = inner.replicas.get(GROUP).expect("it runs");
+    assert!(replica.data.note().is_none(), "what it holds is older than what was read here");
+    assert_eq!(inner.lacking(), Some(1));
+    drop(go_on);
+    wait_for("its data", || replica.data.note().is_some()).await;
+    assert_eq!((inner.lacking(), replica.view.applied()), (Some(0), FIRST_MARK.0 + 3));
+    wait_for("its state", || inner.replicas.state(GROUP).is_some()).await;
+    let state = inner.replicas.state(GROUP).expect("it was told");
+    assert_eq!((state.term, state.last_index), (TERM, FIRST_MARK.0 + 4), "its word holds");
+    let entries = inner.log.entries(GROUP, FIRST_MARK.0 + 1..FIRST_MARK.0 + 5, u64::MAX);
+    assert_eq!(entries.expect("the log has them still").len(), 4);
+}
+
+#[tokio::test]
+async fn it_is_not_over_while_a_replica_has_failed_or_not_begun() {
+    let node = node().await;
+    let inner = &node.inner;
+    assert_eq!(inner.lacking(), Some(0));
+    inner.rebuild.known().insert(GROUP, known(FIRST_MARK));
+    assert_eq!(inner.lacking(), Some(1));
+    inner.replicas.note_gone(GROUP);
+    assert_eq!(inner.lacking(), Some(0), "it was removed meanwhile");
+    inner.replicas.failed(GroupId(8 << 32), "a test".to_owned());
+    assert_eq!(inner.lacking(), Some(1));
 }

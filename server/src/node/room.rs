@@ -5,7 +5,8 @@
 //!   all goes on │ leaders here take  │ followers here take no   │ the engine fails: the spare file is given up for what
 //!               │ no writes of items │ entries of items either  │ is on its way, and the engine is opened again
 //! ```
-//! At the first mark the other nodes are told, too: leaders there take no writes of partitions most of whose replicas are such.
+//! At the first mark the other nodes are told, too: leaders there take no writes of partitions most of whose replicas are such. They
+//! are told the same of a log that is full: followers here take no entries until it has been truncated.
 //! The catalog goes on in between: deleting a table is how an operator makes room.
 //!
 //! The *spare file* is an eighth of the reserve that is really there, whoever fills the disk. What is committed and not applied
@@ -15,7 +16,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
@@ -39,6 +40,8 @@ pub(crate) struct Room {
     has_spare: AtomicBool,
     /// Whether an engine that failed waits for the reserve.
     is_waited_for: AtomicBool,
+    /// How many hosts wait for a log that is full.
+    log_full: AtomicUsize,
 }
 
 impl Room {
@@ -55,6 +58,7 @@ impl Room {
             free: AtomicU64::new(u64::MAX),
             has_spare: AtomicBool::new(false),
             is_waited_for: AtomicBool::new(false),
+            log_full: AtomicUsize::new(0),
         }
     }
 
@@ -79,6 +83,20 @@ impl Room {
     /// whole of it, so that what they have proposed by then still finds its place.
     pub(crate) fn is_scarce(&self) -> bool {
         self.free().is_some_and(|free| free < self.min_free / 2)
+    }
+
+    /// One more host waits for a log that is full, or one of those that did does not any more. Each tells its own changes.
+    pub(crate) fn note_log_full(&self, is_full: bool) {
+        if is_full {
+            self.log_full.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.log_full.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether entries of items are refused here, or soon will be, which the other nodes are told.
+    pub(crate) fn refuses_entries(&self) -> bool {
+        self.log_full.load(Ordering::Relaxed) > 0 || self.refusal().is_some()
     }
 
     /// Why reads that need what was written last are refused, if they are: it cannot be applied.
@@ -170,6 +188,20 @@ mod tests {
         assert_eq!(length(), Some(1 << 20), "made again");
         assert!(some.is_ample() && !some.is_scarce() && some.refusal().is_none());
         assert!(room(8 << 20).spend_spare(), "of a former life");
+    }
+
+    #[test]
+    fn others_are_told_of_a_full_log_as_of_a_full_disk() {
+        let room = |min_free| Room::new(Some(std::env::temp_dir()), min_free, Arc::new(RealClock));
+        assert!(room(u64::MAX / 2).refuses_entries());
+        let ample = room(0);
+        assert!(!ample.refuses_entries());
+        ample.note_log_full(true);
+        ample.note_log_full(true);
+        ample.note_log_full(false);
+        assert!(ample.refuses_entries() && ample.refusal().is_none(), "another host waits on");
+        ample.note_log_full(false);
+        assert!(!ample.refuses_entries());
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Link {
             tokio::select! {
                 messages = self.queue.take() => {
                     let Some(peers) = self.peers.upgrade() else { return true };
-                    let frame = frame(messages, peers.room.refusal().is_some());
+                    let frame = frame(messages, peers.room.refuses_entries());
                     drop(peers);
                     if frames.send(frame).await.is_err() {
                         return true;
@@ -114,7 +114,7 @@ pub(crate) fn hello(peers: &Peers) -> wire::PeerFrame {
     }
 }
 
-fn frame(messages: Vec<PeerMessage>, disk_nearly_full: bool) -> wire::PeerFrame {
+fn frame(messages: Vec<PeerMessage>, refuses_entries: bool) -> wire::PeerFrame {
     let messages = messages.into_iter().map(|message| wire::GroupMessage {
         group: message.group.0,
         from_replica: message.from.0,
@@ -127,6 +127,6 @@ fn frame(messages: Vec<PeerMessage>, disk_nearly_full: bool) -> wire::PeerFrame 
         }
         .into(),
     });
-    let batch = wire::MessageBatch { messages: messages.collect(), disk_nearly_full };
+    let batch = wire::MessageBatch { messages: messages.collect(), refuses_entries };
     wire::PeerFrame { frame: Some(wire::peer_frame::Frame::Batch(batch)) }
 }

@@ -124,7 +124,7 @@ pub(crate) struct Peers {
     unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
     /// The transfers of snapshots.
     snapshots: Orders,
-    /// Whether this node's disk has room, which the others are told.
+    /// Whether this node has room for entries, which the others are told.
     room: Arc<Room>,
     /// The nodes whose disks are nearly full.
     pub(crate) full: Refusing,

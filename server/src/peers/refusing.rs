@@ -1,8 +1,8 @@
-//! The nodes whose disks are nearly full, as they say themselves with every frame of messages.
+//! The nodes whose disks are nearly full, or whose logs are, as they say themselves with every frame of messages.
 //!
 //! Leaders here propose nothing that most of a partition's replicas would soon not take: it would wait, and end in doubt. A node says
-//! so at the whole of its reserve and drops entries at the half of it, so that what is on its way by then still finds its place. What
-//! is known of a node is forgotten when it says otherwise, when its stream ends, and when it has said nothing for a while: one that
+//! so at the whole of its disk's reserve and drops entries at the half of it, so that what is on its way by then still finds its place;
+//! of its log it says so when it is full. What is known of a node is forgotten when it says otherwise, when its stream ends, and when it has said nothing for a while: one that
 //! died while it was full is dead, and not full.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 /// How long a node's word counts: many signs of life.
 const WORD_TIME: Duration = Duration::from_secs(3);
 
-/// The nodes whose disks are nearly full.
+/// The nodes that have no room for entries.
 #[derive(Debug, Default)]
 pub(crate) struct Refusing {
     /// When each said so last.
@@ -26,7 +26,7 @@ pub(crate) struct Refusing {
 }
 
 impl Refusing {
-    /// A node says whether its disk is nearly full.
+    /// A node says whether its disk is nearly full, or its log is.
     pub(crate) fn note(&self, node: NodeId, is_full: bool) {
         if !is_full && !self.any.load(Ordering::Relaxed) {
             return;
@@ -34,10 +34,13 @@ impl Refusing {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if is_full {
             if told.insert(node, Instant::now()).is_none() {
-                tracing::warn!(node = node.0, "the disk of a node is nearly full");
+                tracing::warn!(node = node.0, "the disk or the log of a node is nearly full");
             }
         } else if told.remove(&node).is_some() {
-            tracing::info!(node = node.0, "nothing is heard any more of a full disk of a node");
+            tracing::info!(
+                node = node.0,
+                "nothing is heard any more of a full disk or log of a node"
+            );
         }
         self.any.store(!told.is_empty(), Ordering::Relaxed);
     }

@@ -230,7 +230,7 @@ impl Inner {
         let peers = self.peers.as_ref()?;
         let nodes = replica.spec.members.iter().map(|member| NodeId(member.node));
         (peers.full.block(nodes) && replica.view.leader() == Some(self.own)).then(|| {
-            "The disks of most of the partition's replicas are nearly full. Reads go on.".to_owned()
+            "Most of the partition's replicas have no room for writes: their disks or their logs are nearly full. Reads go on.".to_owned()
         })
     }
 }

@@ -203,6 +203,7 @@ impl HostShell {
     /// room that a proposal needs is reserved in Raft, and a turn that is too much for the log waits. A log that has no room keeps it
     /// waiting, and requests out, until truncations have made some.
     fn write_log(&mut self) {
+        let was_full = self.is_full;
         while let Some((turn, records)) = self.stalled.front() {
             match self.append(*turn, records) {
                 Ok(()) => {
@@ -227,6 +228,9 @@ impl HostShell {
         }
         let is_stalled = !self.stalled.is_empty();
         self.is_full &= is_stalled;
+        if self.is_full != was_full {
+            self.room.note_log_full(self.is_full);
+        }
         if is_stalled != self.is_stalled {
             self.is_stalled = is_stalled;
             self.replicas.note_log_stalled(is_stalled);

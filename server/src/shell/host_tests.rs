@@ -1,12 +1,21 @@
-//! A turn that is larger than what the log takes at once.
+//! A turn that is larger than what the log takes at once, and a log that is full.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use stator_consensus::{Config, NodeId, PeerMessage, ReplicaId};
 use stator_storage::disk::{Crash, CrashDisk};
-use stator_storage::log::{HardState, LogCore, LogEntry, LogOptions, Mark, Record, recover};
+use stator_storage::log::{HardState, Log, LogCore, LogEntry, LogOptions, Mark, Record, recover};
 use stator_storage::machine::GroupId;
 
-use super::in_pieces;
+use super::{HostShell, Outbound, in_pieces};
+use crate::clock::RealClock;
+use crate::mailbox::mailbox;
+use crate::metrics::Metrics;
+use crate::node::room::Room;
+use crate::replicas::Replicas;
+use crate::shell::apply::ApplyMailbox;
 
 fn entry(index: u64, bytes: usize) -> Record {
     let entry = LogEntry { index, term: 1, kind: 0, data: vec![0; bytes].into() };
@@ -113,4 +122,79 @@ fn a_crash_between_the_pieces_of_a_turn_leaves_no_commit_ahead_of_its_entries() 
         assert_eq!(check(disk.crash(Crash::LoseAll), &options), number == last);
     }
     assert!(images > 200, "{images}");
+}
+
+struct Nobody;
+
+impl Outbound for Nobody {
+    fn send(&self, _: NodeId, _: PeerMessage) {}
+    fn ping(&self, _: NodeId) {}
+    fn send_snapshot(&self, _: NodeId, _: PeerMessage) {}
+    fn snapshot_wanted(&self, _: GroupId, _: ReplicaId) {}
+    fn snapshot_over(&self, _: GroupId) {}
+}
+
+/// Tries again, as the thread does, until the log has taken everything, or is full.
+fn write(shell: &mut HostShell) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        shell.write_log();
+        if shell.stalled.is_empty() || shell.is_full {
+            return shell.is_full;
+        }
+        assert!(Instant::now() < deadline, "the log is busy for ever");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn others_are_told_of_a_full_log_until_there_is_room_again() {
+    let options = LogOptions {
+        segment_bytes: 64 << 10,
+        budget_bytes: 256 << 10,
+        pending_bytes: 32 << 10,
+        ..LogOptions::default()
+    };
+    let (log, _) = Log::open(Arc::new(CrashDisk::new()), &options).expect("opens");
+    let (host, inbox) = mailbox(1000);
+    let mut shell = HostShell {
+        config: Config::default(),
+        mailbox: host,
+        inbox,
+        log: Arc::new(log),
+        apply: ApplyMailbox(mailbox(1000).0),
+        outbound: Arc::new(Nobody),
+        clock: Arc::new(RealClock),
+        replicas: Arc::new(Replicas::default()),
+        room: Arc::new(Room::new(None, 0, Arc::new(RealClock))),
+        metrics: Arc::new(Metrics::new(1, 0)),
+        write_bytes_max: 32 << 10,
+        stalled: VecDeque::new(),
+        is_stalled: false,
+        is_full: false,
+        fatal: Arc::new(|why| panic!("{why}")),
+    };
+    let mark = |index| Mark { index, term: 1 };
+    shell.stalled.push_back((None, vec![Record::Reset { group: GroupId(7), mark: mark(10) }]));
+    let mut last = 10;
+    while !write(&mut shell) {
+        assert!(!shell.room.refuses_entries() && last < 200, "{last} entries");
+        last += 1;
+        shell.stalled.push_back((Some(last), vec![entry(last, 8 << 10)]));
+    }
+    assert!(shell.room.refuses_entries() && shell.replicas.log_stalled());
+    assert!(!(shell.takes_entries())(GroupId(7)));
+    // It stays so for as long as nothing is released.
+    shell.write_log();
+    assert!(shell.room.refuses_entries());
+    let truncation = Record::Truncate { group: GroupId(7), mark: mark(last - 2) };
+    shell.stalled.push_back((None, vec![truncation]));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !shell.stalled.is_empty() {
+        assert!(Instant::now() < deadline, "there is room again");
+        shell.write_log();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!shell.room.refuses_entries() && !shell.replicas.log_stalled());
+    assert!((shell.takes_entries())(GroupId(7)));
 }

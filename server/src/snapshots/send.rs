@@ -362,3 +362,7 @@ fn receipt(
         Err(_) => Err("no receipt in time".to_owned()),
     }
 }
+
+#[cfg(test)]
+#[path = "send_tests.rs"]
+mod tests;

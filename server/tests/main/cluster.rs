@@ -107,6 +107,12 @@ impl Cluster {
         tokio::task::spawn_blocking(move || drop(node)).await.expect("dropped");
     }
 
+    /// Stops a node in good order. Nobody else may hold it.
+    pub(crate) async fn stop(&mut self, number: usize) {
+        let node = self.nodes[number].take().expect("the node runs");
+        Arc::into_inner(node).expect("nobody else holds the node").shutdown().await;
+    }
+
     /// Starts a node again on its directory and its address.
     pub(crate) async fn restart(&mut self, number: usize) {
         let config = self.configs[number].clone();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use stator_model::api::{GetItem, PutItem};
 use stator_model::error::Applied;
 use stator_model::key::Key;
@@ -12,6 +13,7 @@ use stator_model::{Answer, AttributeValue, EncodedItem, ErrorKind, Item};
 use stator_server::config::ByteSize;
 use stator_storage::engine::{Batch, EngineKind, EngineOptions, open};
 use stator_storage::key::item_key;
+use stator_storage::machine::GroupId;
 use stator_storage::partition::spec::list_specs;
 use tokio::time::{Instant, sleep};
 
@@ -25,6 +27,29 @@ fn key_of(id: &str) -> Item {
     Item::from([("id".to_owned(), AttributeValue::from(id))])
 }
 
+/// Turns a bit of an item's value, in the engine of a node that is down. Answers the partition, and the key in the engine.
+pub(crate) fn damage(cluster: &Cluster, number: usize, table: &str, id: &str) -> (GroupId, Bytes) {
+    let schema = KeySchema {
+        partition: KeyAttribute { name: "id".into(), key_type: KeyType::S },
+        sort: None,
+    };
+    let key = Key::of_item(&schema, &key_of(id)).expect("a key");
+    let folder = cluster.config(number).data_dir.join("engine");
+    let engine = open(&folder, EngineKind::Fjall, &EngineOptions::default()).expect("opens");
+    let engine = engine.engine;
+    let specs = list_specs(engine.as_ref()).expect("its replicas");
+    let owner = specs.iter().find(|spec| &*spec.table_name == table && spec.owns(key.hash()));
+    let owner = owner.expect("the replica is there");
+    let struck = item_key(owner.table_id, &key);
+    let mut value = engine.get(&struck).expect("read").expect("the item is there").to_vec();
+    *value.last_mut().expect("it has bytes") ^= 1;
+    let mut batch = Batch::default();
+    batch.put(struck.clone(), value);
+    engine.write(&batch).expect("written");
+    engine.flush().expect("flushed");
+    (owner.group, struck)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_corrupt_item_stops_its_replica_and_nobody_else() {
     let mut cluster = Cluster::start(3, |config| config.table_partitions = 4).await;
@@ -35,28 +60,7 @@ async fn a_corrupt_item_stops_its_replica_and_nobody_else() {
     cluster.wait_equal().await;
     cluster.crash(2).await;
 
-    // A bit of an item's value is turned, in the engine of the node that is down.
-    let schema = KeySchema {
-        partition: KeyAttribute { name: "id".into(), key_type: KeyType::S },
-        sort: None,
-    };
-    let key = Key::of_item(&schema, &key_of("17")).expect("a key");
-    let (group, struck) = {
-        let folder = cluster.config(2).data_dir.join("engine");
-        let engine = open(&folder, EngineKind::Fjall, &EngineOptions::default()).expect("opens");
-        let engine = engine.engine;
-        let specs = list_specs(engine.as_ref()).expect("its replicas");
-        let owner = specs.iter().find(|spec| &*spec.table_name == TABLE && spec.owns(key.hash()));
-        let owner = owner.expect("the replica is there");
-        let struck = item_key(owner.table_id, &key);
-        let mut value = engine.get(&struck).expect("read").expect("the item is there").to_vec();
-        *value.last_mut().expect("it has bytes") ^= 1;
-        let mut batch = Batch::default();
-        batch.put(struck.clone(), value);
-        engine.write(&batch).expect("written");
-        engine.flush().expect("flushed");
-        (owner.group, struck)
-    };
+    let (group, struck) = damage(&cluster, 2, TABLE, "17");
     cluster.restart(2).await;
     let node = cluster.node(2);
     // An eventually consistent read is served by the node's own replica, which stops on it.
@@ -139,9 +143,8 @@ async fn a_follower_whose_disk_is_full_is_caught_up_later() {
     drop(cluster);
 }
 
-/// What says that most of a partition's disks are nearly full.
-const MOST_ARE_FULL: &str =
-    "The disks of most of the partition's replicas are nearly full. Reads go on.";
+/// What says that most of a partition's replicas have no room.
+const MOST_ARE_FULL: &str = "Most of the partition's replicas have no room for writes: their disks or their logs are nearly full. Reads go on.";
 
 /// A put of an item that is another one each time, which is done or surely not: whether it is done.
 async fn is_put(node: &stator_server::Node, n: usize) -> bool {

@@ -13,9 +13,11 @@ mod hostile_snapshots;
 mod joining;
 mod peers;
 mod rebuild;
+mod rewriting;
 mod silence;
 #[path = "../../../tests/main/faults/small_disk.rs"]
 mod small_disk;
+mod stopping;
 mod tables;
 mod watching;
 mod wire;
