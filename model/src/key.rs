@@ -3,7 +3,7 @@
 //! The encoding of a [`Key`] is that of its partition key's value, followed by that of its sort key's. Both keep
 //! order and delimit themselves, so that the bytes of two keys compare as (partition key, sort key) do: strings by their
 //! UTF-8 bytes, binaries by unsigned bytes, numbers by value. The items of one partition key therefore lie side by side, in
-//! sort key order, behind one prefix: [`sort_range`] says between which bytes a query finds them. `encoding` is
+//! sort key order, behind one prefix: `sort_range` says between which bytes a query finds them. `encoding` is
 //! the page on the bytes themselves; `range` on those bounds.
 //!
 //! The first part is also what [`hash64`] is taken of, to place the key in a partition.
@@ -176,7 +176,7 @@ pub fn partition_prefix(schema: &KeySchema, value: &AttributeValue) -> Result<By
 }
 
 /// Checks and appends the encoding of one key attribute's value. It is not told whether that is the partition key or the
-/// sort key, so that it holds both to the partition key's limit; [`Key`] and [`sort_range`] know better.
+/// sort key, so that it holds both to the partition key's limit; [`Key`] and `sort_range` know better.
 ///
 /// # Errors
 /// `ValidationException` if the value has another type than the attribute, is empty or too long.
