@@ -4,6 +4,7 @@
 
 mod replay;
 mod seeds;
+mod twins;
 
 #[cfg(feature = "mutations")]
 mod mutations;
