@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "what seeds reach and find is worth reading")]
 
+mod arrows;
 mod replay;
 mod seeds;
 mod twins;
