@@ -27,6 +27,15 @@ pub(crate) struct Replica {
     pub(crate) host: HostMailbox,
 }
 
+impl Replica {
+    /// Reads, eventually consistently: what was read counts only if it is of one generation of the data (R5).
+    pub(crate) fn read<T>(&self, read: impl FnOnce() -> Option<T>) -> Option<T> {
+        let (noted, ticket) = (self.data.note()?, self.view.begin_unleased()?);
+        let value = read()?;
+        (self.data.holds(noted) && self.view.holds_unleased(ticket)).then_some(value)
+    }
+}
+
 /// All replicas of a node, by group.
 #[derive(Default)]
 pub(crate) struct Replicas {

@@ -15,6 +15,7 @@ use stator_storage::partition::{self, PartitionSpec, WriteAnswer, WriteError};
 
 use crate::catalog::records::{CATALOG_GROUP, CATALOG_NAME, CATALOG_TABLE, catalog_schema};
 use crate::history::{Content, Input, Output};
+use crate::rng::Rng;
 
 const TABLE: &str = "items";
 /// Beyond what the catalog of a run gives.
@@ -36,18 +37,26 @@ pub(crate) struct Shape {
     pub(crate) small: bool,
     /// One replica of a group begins late, with nothing, when the group has run for a while.
     pub(crate) late: bool,
+    /// What the order of each group's members comes from.
+    pub(crate) ranks: u64,
 }
 
 impl Shape {
-    /// The nodes that a group is on, by rank. Ranks are rotated by group, so that leaders spread.
+    /// The nodes that a group is on, by rank: another order in each run and group (R23). It stays over restarts, as it does in a
+    /// cluster, where a group's record has it: nodes that disagreed on it could have equal ranks.
     pub(crate) fn members(self, group: GroupId) -> Vec<usize> {
-        let first = group.0.saturating_sub(1) as usize;
         let count = match (self.small, group.0) {
             (true, GROUPS) => 1,
             (true, 3) => 2,
             _ => NODES,
         };
-        (first..first + count).map(|rank| rank % NODES).collect()
+        let mut draw = Rng::new(self.ranks.wrapping_add(group.0));
+        let mut nodes: Vec<usize> = (0..NODES).collect();
+        for last in (1..NODES).rev() {
+            nodes.swap(last, draw.index(last + 1));
+        }
+        nodes.truncate(count);
+        nodes
     }
 
     /// The replica that begins late.
@@ -84,7 +93,7 @@ pub(crate) fn key_schema() -> KeySchema {
 /// A partition as one of the nodes knows it.
 pub(crate) fn partition_spec(group: GroupId, node: usize, shape: Shape) -> PartitionSpec {
     if group == CATALOG_GROUP {
-        return catalog_spec(node);
+        return catalog_spec(node, shape);
     }
     let width = u64::MAX / GROUPS;
     let at = group.0 - 1;
@@ -98,23 +107,19 @@ pub(crate) fn partition_spec(group: GroupId, node: usize, shape: Shape) -> Parti
         hash_end: if is_last { u64::MAX } else { (at + 1) * width - 1 },
         key_schema: key_schema(),
         region: Region::default(),
-        members: shape
-            .members(group)
-            .into_iter()
-            .map(|node| partition::Member {
-                replica: replica_id(group, node).0,
-                node: node_id(node).0,
-            })
-            .collect(),
+        members: members_of(group, shape),
         replica: replica_id(group, node).0,
     }
 }
 
-pub(crate) fn catalog_spec(node: usize) -> PartitionSpec {
-    let members = (0..NODES).map(|node| partition::Member {
-        replica: replica_id(CATALOG_GROUP, node).0,
-        node: node_id(node).0,
-    });
+fn members_of(group: GroupId, shape: Shape) -> Vec<partition::Member> {
+    let members = shape.members(group).into_iter();
+    let member =
+        |node| partition::Member { replica: replica_id(group, node).0, node: node_id(node).0 };
+    members.map(member).collect()
+}
+
+pub(crate) fn catalog_spec(node: usize, shape: Shape) -> PartitionSpec {
     PartitionSpec {
         group: CATALOG_GROUP,
         table_id: CATALOG_TABLE,
@@ -124,7 +129,7 @@ pub(crate) fn catalog_spec(node: usize) -> PartitionSpec {
         hash_end: u64::MAX,
         key_schema: catalog_schema(),
         region: Region::default(),
-        members: members.collect(),
+        members: members_of(CATALOG_GROUP, shape),
         replica: replica_id(CATALOG_GROUP, node).0,
     }
 }
@@ -299,4 +304,22 @@ pub(crate) const fn id_of(input: Input) -> Option<u64> {
 /// A short name for the trace.
 pub(crate) fn short(bytes: &Bytes) -> u64 {
     stator_model::key::hash64(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_group_meets_every_order_of_its_members() {
+        for group in founded() {
+            let orders = (0..100).map(|ranks| Shape { ranks, ..Shape::default() }.members(group));
+            assert_eq!(orders.collect::<BTreeSet<_>>().len(), 6, "{group:?}");
+        }
+        let orders =
+            |ranks| founded().map(move |group| Shape { ranks, ..Shape::default() }.members(group));
+        assert!((0..10).any(|ranks| orders(ranks).collect::<BTreeSet<_>>().len() > 1));
+    }
 }

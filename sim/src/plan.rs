@@ -47,7 +47,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// `more` is drawn from by what most runs do without, so that it changes nothing for them.
+    /// `more` is drawn from by what most runs do without, so that it changes nothing for them; and by the ranks.
     pub(crate) fn draw(rng: &mut Rng, more: &mut Rng) -> Self {
         let quiet = rng.chance(500).then(|| {
             let from = rng.between(10 * SECOND, 45 * SECOND);
@@ -65,7 +65,7 @@ impl Plan {
             chunk_bytes: rng.pick(&[500, 2_000, 100_000]),
             quiet,
             flush_every: rng.pick(&[100 * MS, 500 * MS, 2 * SECOND]),
-            shape: Shape { small: more.chance(400), late: more.chance(300) },
+            shape: Shape { small: more.chance(400), late: more.chance(300), ranks: more.next() },
             blackout: more.pick(&[
                 Moment::Any,
                 Moment::Unsynced,

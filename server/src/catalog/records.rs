@@ -4,7 +4,7 @@
 //!
 //! | `kind` | `id` | the record | written by |
 //! |---|---|---|---|
-//! | `cluster` | `cluster` | the cluster's id, format version, number of founders and their list, made once | whoever finds none |
+//! | `cluster` | `cluster` | the cluster's id, format version, lengths of elections and leases, number of founders and their list, made once | whoever finds none |
 //! | `counter` | `table`, `node` | the last id given | who needs an id, by an update that adds one |
 //! | `table` | the table's name | [`TableRecord`] | CreateTable, UpdateTable, DeleteTable, the controller |
 //! | `dropped` | the table's id | the replicas of a deleted table that nodes have still to remove | DeleteTable, the controller |

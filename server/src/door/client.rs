@@ -169,7 +169,7 @@ const fn effect<O: WireOperation>() -> Effect {
 fn timeout(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 {
+    if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
     let count: u64 = digits.parse().ok()?;
@@ -321,3 +321,7 @@ impl ClientDoor {
         Ok(response)
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

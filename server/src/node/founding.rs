@@ -124,6 +124,7 @@ pub(super) async fn agree_on_cluster(node: &Inner, cx: &CallContext) -> Result<(
         let mut made = key.clone();
         made.insert("cluster_id".into(), node.new_cluster_id().into());
         made.insert("format_version".into(), AttributeValue::from(1));
+        made.extend(as_attributes(lengths(node)));
         // Their ids are taken, whether they have come yet or not.
         let founders = node.config.initial_nodes.len().max(node.founders());
         made.insert("founders".into(), AttributeValue::N(Number::from(founders as u64)));
@@ -135,7 +136,10 @@ pub(super) async fn agree_on_cluster(node: &Inner, cx: &CallContext) -> Result<(
         record = node.catalog_get(key, cx).await?;
     }
     let record = record.unwrap_or_default();
-    if let Some(why) = other_founders(&record, &node.config.initial_nodes) {
+    let why = other_founders(&record, &node.config.initial_nodes);
+    // Who votes alone makes no promise that another one's lease rests on.
+    let why = why.or_else(|| other_length(&record, lengths(node)).filter(|_| node.founders() > 1));
+    if let Some(why) = why {
         node.fail(&why);
         return Err(Error::internal(why));
     }
@@ -165,9 +169,51 @@ fn other_founders(cluster: &Item, initial_nodes: &[String]) -> Option<String> {
     })
 }
 
+/// The lengths that a lease rests on, in microseconds, as the cluster's record names them: all nodes have the same (R2).
+fn lengths(node: &Inner) -> [(&'static str, u64); 2] {
+    let config = node.config.consensus();
+    let micros = |length: Duration| u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
+    [
+        ("election_us", micros(config.election_timeout())),
+        ("lease_us", micros(config.lease_length())),
+    ]
+}
+
+fn as_attributes<const N: usize>(lengths: [(&str, u64); N]) -> [(String, AttributeValue); N] {
+    lengths.map(|(name, length)| (name.to_owned(), AttributeValue::N(Number::from(length))))
+}
+
+/// Why a node with these lengths is none of the cluster's, if it is not. A record without them is older than they are.
+fn other_length(cluster: &Item, own: [(&str, u64); 2]) -> Option<String> {
+    own.into_iter().find_map(|(name, own)| {
+        let agreed = cluster.get(name)?.as_n()?;
+        (*agreed != Number::from(own)).then(|| {
+            format!(
+                "{name} = {own} is not allowed: the cluster has {agreed}, and leases rest on all nodes having the same"
+            )
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_catalog_knows_what_leases_rest_on() {
+        let own = [("election_us", 800_000), ("lease_us", 725_000)];
+        let mut cluster = record_key("cluster", "cluster");
+        assert_eq!(other_length(&cluster, own), None, "an older record");
+        cluster.extend(as_attributes(own));
+        assert_eq!(other_length(&cluster, own), None);
+        for (name, agreed) in own {
+            let mut other = cluster.clone();
+            other.extend(as_attributes([(name, agreed + 1)]));
+            let why = other_length(&other, own).expect("another length");
+            let said = format!("{name} = {agreed} is not allowed: the cluster has {}", agreed + 1);
+            assert!(why.starts_with(&said) && !why.contains('\n'), "{why}");
+        }
+    }
 
     #[test]
     fn the_catalog_knows_its_founders() {

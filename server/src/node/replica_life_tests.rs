@@ -149,3 +149,15 @@ async fn what_is_removed_before_it_was_made_is_never_made() {
     node.inner.remove_replicas(vec![GROUP]).await.expect("nothing to remove");
     ensure(&node).await.expect_err("an order that came late");
 }
+
+#[tokio::test]
+async fn data_are_kept_until_the_log_knows_that_they_go() {
+    let node = node().await;
+    ensure(&node).await.expect("made");
+    settled(&node).await;
+    // Nobody tells the log any more.
+    node.inner.hosts.iter().for_each(crate::shell::HostMailbox::close);
+    tokio::time::pause();
+    node.inner.remove_replicas(vec![GROUP]).await.expect_err("the log has not synced it");
+    assert!(is_held(&node));
+}

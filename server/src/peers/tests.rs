@@ -1,24 +1,38 @@
 use stator_consensus::Class;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tonic::codegen::http::Response;
 
 use super::*;
 
 const FOUNDERS: [&str; 3] = ["a:1", "b:1", "c:1"];
 
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The nodes that were reported to the hosts.
+type Reported = Arc<Mutex<Vec<NodeId>>>;
+
 fn peers() -> Arc<Peers> {
+    reporting().0
+}
+
+fn reporting() -> (Arc<Peers>, Reported) {
+    let reported = Reported::default();
+    let told = reported.clone();
     let own = Introduction::new(NodeId(1), 11, &FOUNDERS.map(str::to_owned));
     let runtime = tokio::runtime::Handle::current();
     let metrics = Arc::new(Metrics::new(1, 0));
     let (orders, _) = tokio::sync::mpsc::unbounded_channel();
     let room = Arc::new(Room::new(None, 0, Arc::new(crate::clock::RealClock)));
     let around = Around {
-        unreachable: Box::new(|_| {}),
+        unreachable: Box::new(move |node| told.lock().expect("no panic").push(node)),
         snapshots: orders,
         room,
         queue_bytes_max: 1 << 20,
         metrics,
         runtime,
     };
-    Peers::new(own, None, around)
+    (Peers::new(own, None, around), reported)
 }
 
 fn from(node: u64, incarnation: u64, cluster_id: &str) -> Introduced<'_> {
@@ -77,8 +91,8 @@ async fn who_waited_for_an_attempt_in_vain_makes_none_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_message_without_room_is_counted() {
-    let peers = peers();
+async fn a_message_without_room_is_counted_and_reported() {
+    let (peers, reported) = reporting();
     peers.know(NodeId(2), "192.0.2.1:1");
     let send = |class, bytes| {
         let payload = vec![0; bytes].into();
@@ -89,9 +103,66 @@ async fn a_message_without_room_is_counted() {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|count| count.parse::<u64>().ok())
     };
+    let reports = || std::mem::take(&mut *reported.lock().expect("no panic")).len();
     assert_eq!(send(Class::Entries, 1), Some(0), "there is no connection: that is no want of room");
+    assert_eq!(reports(), 1, "what is dropped is reported (R9)");
     peers.peer(NodeId(2)).expect("known").queue.open();
     assert_eq!(send(Class::Entries, 16 << 20), Some(0));
+    assert_eq!(reports(), 0, "it waits");
     assert_eq!(send(Class::Entries, 1), Some(1));
+    assert_eq!(reports(), 1);
     assert_eq!(send(Class::Control, 1), Some(1));
+    assert_eq!(reports(), 0);
+}
+
+fn message(node: u64) -> PeerMessage {
+    let (from, to) = (ReplicaId(1), ReplicaId(node));
+    PeerMessage { group: GroupId(1), from, to, class: Class::Control, payload: "x".into() }
+}
+
+#[tokio::test]
+async fn a_message_to_a_node_that_nobody_knows_is_reported() {
+    let (peers, reported) = reporting();
+    peers.send(NodeId(7), message(7));
+    assert_eq!(*reported.lock().expect("no panic"), [NodeId(7)]);
+}
+
+/// Takes one stream of messages, and lets it go when it is told to. What else comes is not answered.
+async fn one_stream(listener: TcpListener, end: oneshot::Receiver<()>) {
+    let (stream, _) = listener.accept().await.expect("a connection");
+    let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+    let (call, mut respond) = connection.accept().await.expect("a call").expect("sound");
+    let head = Response::builder().header("content-type", "application/grpc").body(());
+    let _answer = respond.send_response(head.expect("a head"), false).expect("sent");
+    tokio::select! {
+        // It has to be driven for anything to go out.
+        _ = connection.accept() => {}
+        _ = end => {}
+    }
+    drop(call);
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_is_reported() {
+    let (peers, reported) = reporting();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    peers.know(NodeId(2), &listener.local_addr().expect("an address").to_string());
+    let (end, ended) = oneshot::channel();
+    let other = tokio::spawn(one_stream(listener, ended));
+    let soon = |condition: Box<dyn Fn() -> bool>| {
+        tokio::time::timeout(PATIENCE, async move {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+    };
+    let met = peers.clone();
+    soon(Box::new(move || met.has_met(NodeId(2)))).await.expect("the stream stands");
+    peers.send(NodeId(2), message(2));
+    assert_eq!(*reported.lock().expect("no panic"), [], "there is room, and a way");
+    end.send(()).expect("it waits");
+    other.await.expect("no panic");
+    let told = reported.clone();
+    let is_told = move || told.lock().expect("no panic").contains(&NodeId(2));
+    soon(Box::new(is_told)).await.expect("what was on its way may be lost (R9)");
 }

@@ -65,7 +65,6 @@ impl Inner {
             request: bytes,
             request_id: cx.request_id.to_string(),
             deadline_ms: deadline_ms(left),
-            hops: 1,
             target: Some(wire::PartitionTarget {
                 group: partition.group.0,
                 generation: partition.generation,

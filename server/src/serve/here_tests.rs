@@ -1,11 +1,16 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stator_consensus::ReplicaView;
+use stator_storage::engine::memory::MemoryEngine;
+use stator_storage::machine::AppliedMark;
+use stator_storage::partition::{PartitionApplier, initialise};
 
 use super::*;
 use crate::config::NodeConfig;
 use crate::mailbox::{Inbox, mailbox};
 use crate::node::Node;
+use crate::snapshots::tests::{TERM, spec};
 
 async fn node() -> Node {
     Node::embedded(NodeConfig::default(), true).await.expect("a node in memory")
@@ -112,4 +117,128 @@ async fn a_write_whose_fate_is_not_known_is_counted() {
         }
         assert_eq!(count(), Some(uncertain));
     }
+}
+
+/// The catalog's replica as it is, but for its data, which are in the hands of an applier of the test's own.
+fn applied_by(node: &Inner) -> (Replica, PartitionApplier) {
+    let engine = Arc::new(MemoryEngine::new());
+    let mark = AppliedMark { index: 10, term: TERM, voters: vec![1] };
+    initialise(engine.as_ref(), &spec(1), Some(&mark)).expect("begun");
+    let applier = PartitionApplier::open(engine, spec(1)).expect("opens");
+    let real = node.replicas.get(CATALOG_GROUP).expect("it is there");
+    let data = applier.data_generation();
+    let (spec, view, host) = (real.spec.clone(), real.view.clone(), real.host.clone());
+    (Replica { spec, view, data, host }, applier)
+}
+
+/// Reads, with something done while the engine is read for the nth time. Answers what came of it, and how often it was read.
+async fn read_while<F: Future<Output = ()> + Send>(
+    node: &Inner,
+    replica: &Replica,
+    freshness: Freshness,
+    meanwhile: impl Fn(usize) -> F + Send + Sync,
+) -> (Attempt<usize>, usize) {
+    let (cx, count) = (node.own_context(LONG), AtomicUsize::new(0));
+    let read = || {
+        let this = count.fetch_add(1, Ordering::SeqCst) + 1;
+        let done = meanwhile(this);
+        async move {
+            done.await;
+            Ok::<_, ReadError>(this)
+        }
+    };
+    let attempt = node.read_here(replica, freshness, &cx, read).await;
+    (attempt, count.into_inner())
+}
+
+const FRESHNESSES: [Freshness; 2] = [Freshness::Strong, Freshness::Eventual];
+
+#[tokio::test]
+async fn what_was_read_while_the_data_were_replaced_does_not_count() {
+    let node = node().await;
+    let replica = node.inner.replicas.get(CATALOG_GROUP).expect("it is there");
+    for freshness in FRESHNESSES {
+        let read = read_while(&node.inner, &replica, freshness, async |this| {
+            if this == 1 {
+                replica.view.replace_data(0);
+                replica.view.data_restored();
+            }
+        });
+        let (attempt, _) = read.await;
+        assert!(matches!(attempt, Attempt::Done(Ok(2))), "{freshness:?}: it is read again");
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_while_the_range_was_closed_does_not_count() {
+    let node = node().await;
+    let (replica, applier) = applied_by(&node.inner);
+    for freshness in FRESHNESSES {
+        let read = read_while(&node.inner, &replica, freshness, async |this| {
+            if this == 1 {
+                applier.suspend_reads();
+                applier.resume_reads().expect("nothing was lost");
+            }
+        });
+        assert!(matches!(read.await.0, Attempt::Done(Ok(2))), "{freshness:?}: it is read again");
+        let read = read_while(&node.inner, &replica, freshness, async |_| applier.suspend_reads());
+        let (attempt, count) = read.await;
+        assert!(matches!(attempt, Attempt::NotHere(_)), "{freshness:?}: it stays closed");
+        assert_eq!(count, 1);
+        applier.resume_reads().expect("nothing was lost");
+    }
+}
+
+#[tokio::test]
+async fn data_that_change_hands_all_the_time_are_read_elsewhere() {
+    let node = node().await;
+    let replica = node.inner.replicas.get(CATALOG_GROUP).expect("it is there");
+    for freshness in FRESHNESSES {
+        let read = read_while(&node.inner, &replica, freshness, async |_| {
+            replica.view.replace_data(0);
+            replica.view.data_restored();
+        });
+        let (attempt, count) = read.await;
+        assert!(matches!(attempt, Attempt::NotHere(_)), "{freshness:?}");
+        assert_eq!(count, READ_ATTEMPTS);
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_while_the_lease_ended_is_no_strong_read() {
+    let node = node().await;
+    let replica = node.inner.replicas.get(CATALOG_GROUP).expect("it is there");
+    let has_lease = || replica.view.begin(node.inner.clock.monotonic_ns()).is_some();
+    while !has_lease() {
+        tokio::task::yield_now().await;
+    }
+    let read = read_while(&node.inner, &replica, Freshness::Strong, async |_| {
+        let reason = "as it was told".to_owned();
+        replica.host.push(Event::Stop { group: CATALOG_GROUP, reason });
+        while has_lease() {
+            tokio::task::yield_now().await;
+        }
+    });
+    let (attempt, count) = tokio::time::timeout(LONG / 10, read).await.expect("not for ever");
+    assert!(matches!(attempt, Attempt::NotHere(_)), "nobody leads any more");
+    assert_eq!(count, 1);
+}
+
+#[tokio::test]
+async fn what_is_known_of_the_catalog_here_is_looked_at_again_too() {
+    let node = node().await;
+    let (replica, applier) = applied_by(&node.inner);
+    assert_eq!(replica.read(|| Some(7)), Some(7));
+    let replaced = replica.read(|| {
+        replica.view.replace_data(0);
+        replica.view.data_restored();
+        Some(7)
+    });
+    assert_eq!(replaced, None);
+    let closed = replica.read(|| {
+        applier.suspend_reads();
+        applier.resume_reads().expect("nothing was lost");
+        Some(7)
+    });
+    assert_eq!(closed, None);
 }

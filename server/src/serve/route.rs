@@ -305,10 +305,8 @@ impl Inner {
 
     fn catalog_record_here(&self, kind: &str, id: &str) -> Option<Item> {
         let catalog = self.replicas.get(CATALOG_GROUP)?;
-        let (noted, ticket) = (catalog.data.note()?, catalog.view.begin_unleased()?);
         let key = Key::of_key_attributes(&catalog_schema(), &record_key(kind, id)).ok()?;
-        let item = get(self.engine.as_ref(), &catalog.spec, &key).ok()??.decode().ok()?;
-        (catalog.data.holds(noted) && catalog.view.holds_unleased(ticket)).then_some(item)
+        catalog.read(|| get(self.engine.as_ref(), &catalog.spec, &key).ok()??.decode().ok())
     }
 
     /// A table's record, from the catalog's leader.

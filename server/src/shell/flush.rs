@@ -109,3 +109,7 @@ impl FlushShell {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "flush_tests.rs"]
+mod tests;

@@ -64,3 +64,19 @@ async fn a_majority_that_lost_its_data_makes_no_second_cluster() {
         "{reasons:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_leases_of_another_length_does_not_go_on() {
+    let mut cluster = Cluster::start(3, |_| {}).await;
+    cluster.create_table("music").await;
+    cluster.crash(2).await;
+    cluster.set_up(2, |config| config.timing.drift_margin *= 2);
+    cluster.restart(2).await;
+    let is_it = |why: &str| why.contains("failed: lease_us = ") && why.contains("not allowed");
+    wait_for_reason(&cluster, 2, is_it).await;
+    cluster.crash(2).await;
+    cluster.set_up(2, |config| config.timing.drift_margin /= 2);
+    cluster.restart(2).await;
+    cluster.wait_ready().await;
+    put(&cluster.node(2), "music", "song", "value").await;
+}

@@ -195,7 +195,6 @@ async fn calls_that_no_sound_node_makes_change_nothing() {
             request: bytes.into(),
             request_id: "\n\u{7f}".repeat(round % 50),
             deadline_ms: if round % 2 == 0 { u32::MAX } else { 0 },
-            hops: round as u32,
             target: Some(wire::PartitionTarget {
                 group: held[round % held.len()].group,
                 generation: held[0].generation,

@@ -158,7 +158,6 @@ async fn forwarded(
         request,
         request_id: "hostile".into(),
         deadline_ms: 5000,
-        hops: 1,
         target: Some(wire::PartitionTarget { group, generation: 1 }),
         page_bytes_max: 0,
     };

@@ -328,7 +328,7 @@ impl World {
     /// The tables that the catalog's replica on a node knows in the end.
     pub(crate) fn tables_in_the_end(&self, node: usize) -> Result<Vec<TableRecord>, String> {
         let engine = self.nodes[node].engine.as_ref();
-        let spec = crate::items::catalog_spec(node);
+        let spec = crate::items::catalog_spec(node, self.plan.shape);
         let read = |kind: &str| {
             let query = super::requests::page(kind, None, None);
             let query = query.prepare(&super::records::catalog_schema());

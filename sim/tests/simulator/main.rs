@@ -2,8 +2,10 @@
 
 #![allow(clippy::print_stdout, reason = "what seeds reach and find is worth reading")]
 
+mod arrows;
 mod replay;
 mod seeds;
+mod twins;
 
 #[cfg(feature = "mutations")]
 mod mutations;

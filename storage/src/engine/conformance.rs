@@ -521,12 +521,15 @@ fn reads_are_right_or_refused_during_a_reopening(lab: &mut Lab) {
     assert_eq!(scan(&**engine, &all(), Direction::Forward).len(), 1);
 }
 
-/// On a file system of some 60 MB that the variable names: `mount -t tmpfs -o size=60m none DIR`.
+#[cfg(any(feature = "engine-fjall", feature = "engine-sled"))]
+#[path = "../../../tests/main/faults/small_disk.rs"]
+mod small_disk;
+
 #[test]
-#[ignore = "needs STATOR_TEST_SMALL_FS, the directory of a small empty file system"]
 #[cfg(any(feature = "engine-fjall", feature = "engine-sled"))]
 fn a_full_disk_is_survived() {
-    let small = std::path::PathBuf::from(std::env::var_os("STATOR_TEST_SMALL_FS").unwrap());
+    let Some(disk) = small_disk::SmallDisk::mount(60) else { return };
+    let small = disk.path();
     for &kind in EngineKind::BUILT.iter().filter(|&&kind| kind != EngineKind::Memory) {
         let dir = small.join(kind.name());
         std::fs::create_dir(&dir).unwrap();

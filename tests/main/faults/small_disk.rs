@@ -20,6 +20,9 @@ pub(crate) struct SmallDisk {
 
 impl SmallDisk {
     /// Mounts one of so many mebibytes. None, and that is said aloud, where this process may not mount.
+    ///
+    /// # Panics
+    /// There, if `STATOR_TEST_MUST_MOUNT` is set: nobody reads of a test that is skipped.
     #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
     pub(crate) fn mount(mib: u64) -> Option<Self> {
         let dir = tempfile::Builder::new().prefix("stator-disk-").tempdir().expect("a directory");
@@ -35,6 +38,8 @@ impl SmallDisk {
             Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             Err(error) => error.to_string(),
         };
+        let must = std::env::var_os("STATOR_TEST_MUST_MOUNT").is_some();
+        assert!(!must, "a file system in memory cannot be mounted here: {why}");
         eprintln!("SKIPPED: a file system in memory cannot be mounted here: {why}");
         None
     }

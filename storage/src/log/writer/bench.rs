@@ -23,6 +23,7 @@ fn cpu() -> Duration {
 }
 
 /// Runs an operation often; gives the median and mean time and the CPU time, in microseconds.
+#[expect(clippy::disallowed_methods, reason = "it measures")]
 fn measure(ops: u64, mut op: impl FnMut(u64)) -> (f64, f64, f64) {
     let mut times = Vec::new();
     let (start, cpu_start) = (Instant::now(), cpu());
