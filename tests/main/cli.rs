@@ -328,6 +328,41 @@ fn exit_codes_tell_what_to_do() {
     assert!(nobody.run(&["completions", "bash"]).ok().contains("_stator()"));
 }
 
+#[test]
+fn a_wrong_command_line_is_told_in_one_line_with_what_is_allowed() {
+    let nobody = Database::at("http://127.0.0.1:1");
+    for (line, parts) in [
+        ("cluster --nodes x", &["'x' for '--nodes <COUNT>'", "a whole number from 1 to 15"][..]),
+        ("cluster --nodes 16", &["--nodes", "from 1 to 15"]),
+        ("cluster --base-port x", &["--base-port", "from 0 to 65535"]),
+        ("cluster --base-port 65536", &["--base-port", "from 0 to 65535"]),
+        ("cluster --engine memory", &["--engine", "fjall or sled"]),
+        ("cluster --temp --dir x", &["--temp", "--dir"]),
+        ("cluster --node 3", &["'--node' found; ", "'--nodes'"]),
+        ("serve --insecure=maybe", &["--insecure", "must be true or false"]),
+        ("serve --insecure maybe", &["'maybe'"]),
+        ("serve --memory 1GiB --memory 2GiB", &["--memory", "multiple times"]),
+        ("bench --clients x", &["--clients", "from 1 to 10000"]),
+        ("bench --callers-per-channel 0", &["--callers-per-channel", "from 1 to 4294967295"]),
+        ("bench --rate fast", &["--rate", "from 0.001 to 100000000"]),
+        ("bench --pids 1,x", &["--pids", "from 1 to"]),
+        ("bench --workload z", &["--workload", "[possible values: put, ", "a, b, c, d, e, f]"]),
+        ("table create", &["not provided", "--key <NAME:TYPE>", "<TABLE>"]),
+        ("table create t --key a:S --partitions 1025", &["--partitions", "from 1 to 1024"]),
+        ("table list --timeout 0", &["--timeout", "from 1 to 3600"]),
+        ("table burn", &["'burn'"]),
+        ("scan t --limit 0", &["--limit", "from 1 to 4294967295"]),
+        ("scan t --segment 1 --segments 1000001", &["--segments", "from 1 to 1000000"]),
+        ("scan t --segment 1", &["--segments <COUNT>"]),
+    ] {
+        let told = nobody.run(&line.split(' ').collect::<Vec<_>>()).refused(2);
+        assert!(parts.iter().all(|part| told.contains(part)), "{line}: {told}");
+        assert_eq!(told.lines().count(), 1, "{line}: {told}");
+    }
+    // Who names no command is shown which there are.
+    assert!(nobody.run(&["table"]).err.contains("describe"));
+}
+
 /// Takes connections, reads, and never answers.
 fn silent() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
