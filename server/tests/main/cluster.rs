@@ -107,6 +107,12 @@ impl Cluster {
         tokio::task::spawn_blocking(move || drop(node)).await.expect("dropped");
     }
 
+    /// Begins to end a node in good order. Nobody else may hold it.
+    pub(crate) fn begin_shutdown(&mut self, number: usize) -> tokio::task::JoinHandle<()> {
+        let node = self.nodes[number].take().expect("the node runs");
+        tokio::spawn(Arc::into_inner(node).expect("nobody else holds the node").shutdown())
+    }
+
     /// Starts a node again on its directory and its address.
     pub(crate) async fn restart(&mut self, number: usize) {
         let config = self.configs[number].clone();

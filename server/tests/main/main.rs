@@ -15,5 +15,6 @@ mod rebuild;
 mod silence;
 #[path = "../../../tests/main/faults/small_disk.rs"]
 mod small_disk;
+mod standard;
 mod tables;
 mod watching;
