@@ -16,5 +16,6 @@ mod silence;
 #[path = "../../../tests/main/faults/small_disk.rs"]
 mod small_disk;
 mod standard;
+mod streams;
 mod tables;
 mod watching;
