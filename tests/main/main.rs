@@ -12,6 +12,8 @@ mod cluster;
 mod embedded;
 #[cfg(feature = "cli")]
 mod faults;
+#[cfg(feature = "cli")]
+mod first_command;
 mod fuzz;
 #[cfg(feature = "cli")]
 mod readme;
