@@ -4,6 +4,8 @@
 //! processes that a test started are ended.
 
 mod api;
+#[cfg(feature = "cli")]
+mod bench;
 mod catalog;
 #[cfg(feature = "cli")]
 mod cli;
