@@ -324,8 +324,23 @@ fn exit_codes_tell_what_to_do() {
     let refused = finish(misspelt, "").refused(2);
     assert!(refused.contains("perhaps STATOR_ENDPOINTS"), "{refused}");
     assert!(nobody.run(&["--help"]).ok().contains("cluster"));
-    assert!(nobody.run(&["--version"]).ok().starts_with("stator 0."));
-    assert!(nobody.run(&["completions", "bash"]).ok().contains("_stator()"));
+    let version = nobody.run(&["--version"]).ok();
+    assert_eq!(version, format!("stator {}\n", env!("VERSION_AND_COMMIT")));
+    // Where git knows a commit, it is one of this repository's.
+    if let Some((_, commit)) = version.trim_end().trim_end_matches(')').split_once('(') {
+        let mut git = std::process::Command::new("git");
+        git.args(["-C", env!("CARGO_MANIFEST_DIR"), "cat-file", "-e", commit]);
+        assert!(git.status().expect("git").success(), "{version}");
+    }
+    for (shell, word) in [
+        ("bash", "_stator()"),
+        ("zsh", "#compdef stator"),
+        ("fish", "complete -c stator"),
+        ("elvish", "edit:completion:arg-completer[stator]"),
+        ("powershell", "Register-ArgumentCompleter"),
+    ] {
+        assert!(nobody.run(&["completions", shell]).ok().contains(word), "{shell}");
+    }
 }
 
 #[test]
