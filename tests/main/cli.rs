@@ -524,3 +524,41 @@ fn a_node_ends_with_its_supervisor_and_in_good_order() {
     assert_eq!(code, Some(0), "{said}");
     assert!(!runs(pid));
 }
+
+#[test]
+fn a_node_logs_json_where_programs_read_it() {
+    // By a flag, and by a variable.
+    for by_flag in [true, false] {
+        let dir = directory();
+        let mut command = serve(dir.path(), "data");
+        command.args(["--slow-request", "1ms"]);
+        if by_flag {
+            command.args(["--log-format", "json"]);
+        } else {
+            command.env("STATOR_LOG_FORMAT", "json");
+        }
+        let node = Running::start(command);
+        let database = Database::at(node.ready["endpoint"].as_str().expect("an endpoint"));
+        database.run(&["table", "create", "music", "--key", "artist:S", "--wait"]).ok();
+        // Large enough that one of them takes a millisecond, wherever this runs.
+        let item = json!({ "artist": "a", "notes": "x".repeat(390_000) }).to_string();
+        for _ in 0..20 {
+            database.run_with(&["item", "put", "music", "--item", "-"], &item).ok();
+        }
+        let (code, said) = node.terminate();
+        assert_eq!(code, Some(0), "{said}");
+        let line = |line| -> Value { serde_json::from_str(line).expect("a line of JSON") };
+        let lines: Vec<Value> = said.lines().map(line).collect();
+        assert!(
+            lines.iter().all(|line| line["level"].is_string() && line["timestamp"].is_string())
+        );
+        let slow = lines.iter().find(|line| line["operation"] == "PutItem");
+        let slow = slow.unwrap_or_else(|| panic!("{said}"));
+        assert_eq!((&slow["message"], &slow["table"]), (&json!("slow request"), &json!("music")));
+        assert!(slow["request_id"].is_string() && slow["took_ms"].is_number(), "{slow}");
+        assert!(
+            lines.iter().any(|line| line["message"] == "stopping: asked to by SIGTERM"),
+            "{said}"
+        );
+    }
+}
