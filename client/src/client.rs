@@ -108,6 +108,9 @@ impl Client {
     /// Sends a typed request, again if need be, and waits for its answer. The fluent requests end here; so may callers who
     /// have a typed request of [`api`](crate::api) in hand, or want items as the bytes that they travel as.
     ///
+    /// A typed request is taken at its word: `consistent_read` of a `GetItem`, `Query`, `Scan` or `KeysAndAttributes` is false by
+    /// default, as DynamoDB has it, while the fluent requests say true unless told otherwise.
+    ///
     /// ```no_run
     /// # async fn example(client: stator_client::Client) -> stator_client::Result<()> {
     /// use stator_client::api::ListTables;

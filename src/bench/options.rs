@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde::Serialize;
+use stator_model::limits::TABLE_PARTITIONS_MAX;
 
 use super::distribution::Distribution;
 use super::records::Layout;
 use super::workload::Workload;
 use crate::cli::endpoints::known;
+use crate::cli::number;
 use crate::cli::output::Failure;
 
 /// Where etcd listens unless told.
@@ -46,27 +48,27 @@ pub(crate) struct Bench {
     distribution: Option<Distribution>,
 
     /// How many callers, each with one operation at a time
-    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = number::from(1..=10_000_u32))]
     clients: u32,
 
     /// How many callers share a connection to each endpoint
-    #[arg(long, value_name = "COUNT", default_value = "8", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "COUNT", default_value = "8", value_parser = number::from(1..=u32::MAX))]
     callers_per_channel: u32,
 
     /// How long to measure, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = number::from(1..=86_400_u32))]
     seconds: u32,
 
     /// How long to run before measuring, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = number::from(0..=86_400_u32))]
     warmup: u32,
 
     /// How many records the table holds
-    #[arg(long, value_name = "COUNT", default_value = "100000", value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
+    #[arg(long, value_name = "COUNT", default_value = "100000", value_parser = number::from(1..=10_000_000_000_u64))]
     records: u64,
 
     /// How long a record's value is, in bytes
-    #[arg(long, value_name = "BYTES", default_value = "400", value_parser = clap::value_parser!(u32).range(1..=400_000))]
+    #[arg(long, value_name = "BYTES", default_value = "400", value_parser = number::from(1..=400_000_u32))]
     value_bytes: u32,
 
     /// Begin this many operations a second, whether or not others have ended
@@ -82,7 +84,7 @@ pub(crate) struct Bench {
     table: Option<String>,
 
     /// Into how many partitions to cut the table, if it is made [default: the database's]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = number::from(1..=TABLE_PARTITIONS_MAX))]
     partitions: Option<u32>,
 
     /// The engine of a database in this process: fjall, sled or memory
@@ -94,11 +96,11 @@ pub(crate) struct Bench {
     dir: Option<PathBuf>,
 
     /// Processes of a local cluster, whose CPU time per operation is told as well
-    #[arg(long, value_name = "PID,...", value_delimiter = ',')]
+    #[arg(long, value_name = "PID,...", value_delimiter = ',', value_parser = number::from(1..=u32::MAX))]
     pids: Vec<u32>,
 
     /// What the dice begin with: the same seed asks for the same records
-    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = number::from(0..=u64::MAX))]
     seed: u64,
 
     /// Write the figures to this file, as JSON
@@ -227,8 +229,7 @@ fn with_scheme(endpoint: &str) -> String {
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.001..=1e8).contains(&rate) => Ok(rate),
-        Ok(_) => Err("it must be from 0.001 to 100000000".to_owned()),
-        Err(error) => Err(error.to_string()),
+        _ => Err("it must be a number from 0.001 to 100000000".to_owned()),
     }
 }
 

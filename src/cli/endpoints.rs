@@ -6,6 +6,7 @@ use std::time::Duration;
 use stator_client::{Client, GrpcTransport, RetryPolicy};
 
 use super::cluster::Record;
+use super::number;
 use super::output::Failure;
 
 /// Where a node listens unless told.
@@ -33,7 +34,7 @@ pub(crate) struct Endpoints {
         long,
         value_name = "SECONDS",
         default_value = "10",
-        value_parser = clap::value_parser!(u16).range(1..=3600),
+        value_parser = number::from(1..=3600_u16),
         help_heading = "Connection"
     )]
     timeout: u16,

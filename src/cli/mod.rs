@@ -3,7 +3,7 @@
 //! # Map
 //! - [`serve`] runs a node, [`cluster`] runs several as processes of their own. [`stop`]: when they end.
 //! - [`table`], [`item`], [`query`], [`dump`], [`status`]: what a database is asked. [`endpoints`]: where it is. [`values`]:
-//!   items on the command line.
+//!   items on the command line. [`number`]: the numbers there.
 //! - [`output`]: everything that is printed, and how failures become exit codes.
 //!
 //! # Exit codes
@@ -14,6 +14,7 @@ mod cluster;
 mod dump;
 pub(crate) mod endpoints;
 mod item;
+pub(crate) mod number;
 pub(crate) mod output;
 mod query;
 mod serve;
@@ -111,10 +112,12 @@ fn run(command: Command) -> Result<(), Failure> {
 /// A command line that cannot be understood; also, to the parser, one that asks for help.
 fn misunderstood(error: &clap::Error) -> ExitCode {
     match error.kind() {
-        // A wrong value is told as a wrong setting from anywhere else is: in one line.
-        ErrorKind::ValueValidation => complain(&stator_server::config::one_line(error)),
-        // Nothing is left to tell if the terminal is gone.
-        _ => drop(error.print()),
+        // What was asked for; nothing is left to tell if the terminal is gone.
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        | ErrorKind::DisplayVersion => drop(error.print()),
+        // A wrong flag or value is told as a wrong setting from anywhere else is: in one line.
+        _ => complain(&stator_server::config::one_line(error)),
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

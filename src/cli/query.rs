@@ -4,9 +4,11 @@ use futures::{Stream, TryStreamExt as _};
 use serde_json::json;
 use stator_client::request::read::Page;
 use stator_client::{Item, Select};
+use stator_model::limits::SCAN_SEGMENTS_MAX;
 
 use super::endpoints::{Connection, Endpoints};
 use super::item::show;
+use super::number;
 use super::output::{Failure, Format, Output, note, print};
 use super::values::{Dialect, Substitutions};
 
@@ -35,11 +37,11 @@ pub(crate) struct Scan {
     table: String,
 
     /// Of a parallel scan, which part this is, from 0
-    #[arg(long, value_name = "NUMBER", requires = "segments")]
+    #[arg(long, value_name = "NUMBER", requires = "segments", value_parser = number::from(0..=SCAN_SEGMENTS_MAX - 1))]
     segment: Option<u32>,
 
     /// Of a parallel scan, how many parts there are
-    #[arg(long, value_name = "COUNT", requires = "segment")]
+    #[arg(long, value_name = "COUNT", requires = "segment", value_parser = number::from(1..=SCAN_SEGMENTS_MAX))]
     segments: Option<u32>,
 
     #[command(flatten)]
@@ -65,7 +67,7 @@ struct Read {
     count: bool,
 
     /// Read at most so many items, before the filter
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "COUNT", value_parser = number::from(1..=u32::MAX))]
     limit: Option<u32>,
 
     /// Go on behind the item with this key, which a read that met its limit told

@@ -4,8 +4,10 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use serde_json::{Value, json};
 use stator_client::{KeyType, TableDescription};
+use stator_model::limits::TABLE_PARTITIONS_MAX;
 
 use super::endpoints::{Connection, Endpoints};
+use super::number;
 use super::output::{Failure, Format, Output, note, print, print_fields};
 
 /// Makes, lists, describes, updates and deletes tables
@@ -40,7 +42,7 @@ struct Create {
     sort: Option<(String, KeyType)>,
 
     /// Into how many partitions to cut the table, at most 1024 [default: the database's, which is 4 unless it was told]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = number::from(1..=TABLE_PARTITIONS_MAX))]
     partitions: Option<u32>,
 
     /// Refuse to delete the table

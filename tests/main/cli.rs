@@ -324,8 +324,58 @@ fn exit_codes_tell_what_to_do() {
     let refused = finish(misspelt, "").refused(2);
     assert!(refused.contains("perhaps STATOR_ENDPOINTS"), "{refused}");
     assert!(nobody.run(&["--help"]).ok().contains("cluster"));
-    assert!(nobody.run(&["--version"]).ok().starts_with("stator 0."));
-    assert!(nobody.run(&["completions", "bash"]).ok().contains("_stator()"));
+    let version = nobody.run(&["--version"]).ok();
+    assert_eq!(version, format!("stator {}\n", env!("VERSION_AND_COMMIT")));
+    // Where git knows a commit, it is one of this repository's.
+    if let Some((_, commit)) = version.trim_end().trim_end_matches(')').split_once('(') {
+        let mut git = std::process::Command::new("git");
+        git.args(["-C", env!("CARGO_MANIFEST_DIR"), "cat-file", "-e", commit]);
+        assert!(git.status().expect("git").success(), "{version}");
+    }
+    for (shell, word) in [
+        ("bash", "_stator()"),
+        ("zsh", "#compdef stator"),
+        ("fish", "complete -c stator"),
+        ("elvish", "edit:completion:arg-completer[stator]"),
+        ("powershell", "Register-ArgumentCompleter"),
+    ] {
+        assert!(nobody.run(&["completions", shell]).ok().contains(word), "{shell}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_told_in_one_line_with_what_is_allowed() {
+    let nobody = Database::at("http://127.0.0.1:1");
+    for (line, parts) in [
+        ("cluster --nodes x", &["'x' for '--nodes <COUNT>'", "a whole number from 1 to 15"][..]),
+        ("cluster --nodes 16", &["--nodes", "from 1 to 15"]),
+        ("cluster --base-port x", &["--base-port", "from 0 to 65535"]),
+        ("cluster --base-port 65536", &["--base-port", "from 0 to 65535"]),
+        ("cluster --engine memory", &["--engine", "fjall or sled"]),
+        ("cluster --temp --dir x", &["--temp", "--dir"]),
+        ("cluster --node 3", &["'--node' found; ", "'--nodes'"]),
+        ("serve --insecure=maybe", &["--insecure", "must be true or false"]),
+        ("serve --insecure maybe", &["'maybe'"]),
+        ("serve --memory 1GiB --memory 2GiB", &["--memory", "multiple times"]),
+        ("bench --clients x", &["--clients", "from 1 to 10000"]),
+        ("bench --callers-per-channel 0", &["--callers-per-channel", "from 1 to 4294967295"]),
+        ("bench --rate fast", &["--rate", "from 0.001 to 100000000"]),
+        ("bench --pids 1,x", &["--pids", "from 1 to"]),
+        ("bench --workload z", &["--workload", "[possible values: put, ", "a, b, c, d, e, f]"]),
+        ("table create", &["not provided", "--key <NAME:TYPE>", "<TABLE>"]),
+        ("table create t --key a:S --partitions 1025", &["--partitions", "from 1 to 1024"]),
+        ("table list --timeout 0", &["--timeout", "from 1 to 3600"]),
+        ("table burn", &["'burn'"]),
+        ("scan t --limit 0", &["--limit", "from 1 to 4294967295"]),
+        ("scan t --segment 1 --segments 1000001", &["--segments", "from 1 to 1000000"]),
+        ("scan t --segment 1", &["--segments <COUNT>"]),
+    ] {
+        let told = nobody.run(&line.split(' ').collect::<Vec<_>>()).refused(2);
+        assert!(parts.iter().all(|part| told.contains(part)), "{line}: {told}");
+        assert_eq!(told.lines().count(), 1, "{line}: {told}");
+    }
+    // Who names no command is shown which there are.
+    assert!(nobody.run(&["table"]).err.contains("describe"));
 }
 
 /// Takes connections, reads, and never answers.
@@ -473,4 +523,42 @@ fn a_node_ends_with_its_supervisor_and_in_good_order() {
     let (code, said) = node.process.wait();
     assert_eq!(code, Some(0), "{said}");
     assert!(!runs(pid));
+}
+
+#[test]
+fn a_node_logs_json_where_programs_read_it() {
+    // By a flag, and by a variable.
+    for by_flag in [true, false] {
+        let dir = directory();
+        let mut command = serve(dir.path(), "data");
+        command.args(["--slow-request", "1ms"]);
+        if by_flag {
+            command.args(["--log-format", "json"]);
+        } else {
+            command.env("STATOR_LOG_FORMAT", "json");
+        }
+        let node = Running::start(command);
+        let database = Database::at(node.ready["endpoint"].as_str().expect("an endpoint"));
+        database.run(&["table", "create", "music", "--key", "artist:S", "--wait"]).ok();
+        // Large enough that one of them takes a millisecond, wherever this runs.
+        let item = json!({ "artist": "a", "notes": "x".repeat(390_000) }).to_string();
+        for _ in 0..20 {
+            database.run_with(&["item", "put", "music", "--item", "-"], &item).ok();
+        }
+        let (code, said) = node.terminate();
+        assert_eq!(code, Some(0), "{said}");
+        let line = |line| -> Value { serde_json::from_str(line).expect("a line of JSON") };
+        let lines: Vec<Value> = said.lines().map(line).collect();
+        assert!(
+            lines.iter().all(|line| line["level"].is_string() && line["timestamp"].is_string())
+        );
+        let slow = lines.iter().find(|line| line["operation"] == "PutItem");
+        let slow = slow.unwrap_or_else(|| panic!("{said}"));
+        assert_eq!((&slow["message"], &slow["table"]), (&json!("slow request"), &json!("music")));
+        assert!(slow["request_id"].is_string() && slow["took_ms"].is_number(), "{slow}");
+        assert!(
+            lines.iter().any(|line| line["message"] == "stopping: asked to by SIGTERM"),
+            "{said}"
+        );
+    }
 }

@@ -53,3 +53,25 @@ async fn a_client_that_is_left_keeps_the_database_open() {
     assert!(!database.close().await);
     client.list_tables().send().await.expect("it is open");
 }
+
+#[test]
+fn a_program_without_tokio_finds_what_it_wrote() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("data");
+    let key = || AttributeValue::from("Acme");
+    {
+        let database = stator::blocking::open(&path).expect("opens");
+        let client = database.client();
+        let create = client.create_table().table_name("music").partition_key("artist", KeyType::S);
+        database.wait(create.send()).expect("created");
+        database.wait(client.wait_until_active("music")).expect("active");
+        let put = client.put_item().table_name("music").item("artist", key());
+        database.wait(put.send()).expect("put");
+        drop(client);
+        assert!(database.close(), "nobody is left who could keep it open");
+    }
+    let database = stator::blocking::open(&path).expect("opens again");
+    let get = database.client().get_item().table_name("music").key("artist", key());
+    assert!(database.wait(get.send()).expect("got").item.is_some());
+    assert!(stator::blocking::open(&path).is_err(), "two programs would not have one directory");
+}

@@ -4,6 +4,8 @@
 //! processes that a test started are ended.
 
 mod api;
+#[cfg(feature = "cli")]
+mod bench;
 mod catalog;
 #[cfg(feature = "cli")]
 mod cli;
@@ -12,6 +14,8 @@ mod cluster;
 mod embedded;
 #[cfg(feature = "cli")]
 mod faults;
+#[cfg(feature = "cli")]
+mod first_command;
 mod fuzz;
 #[cfg(feature = "cli")]
 mod readme;

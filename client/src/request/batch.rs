@@ -159,7 +159,8 @@ impl BatchGetItemBuilder {
         self
     }
 
-    /// What to read of a table, said in full.
+    /// What to read of a table, said in full. It is taken at its word: `KeysAndAttributes::default()` reads eventually, and
+    /// `consistent_read: true` asks for strong reads, as [`key`](Self::key) does.
     pub fn request_items(
         mut self,
         table_name: impl Into<String>,

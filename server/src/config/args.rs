@@ -37,10 +37,15 @@ impl ServeArgs {
     }
 }
 
-/// What is wrong with a command line, in one line: the parser of flags would add how to get help.
+/// What is wrong with a command line, and what is allowed in its place, in one line: the parser of flags would go on about how to
+/// get help.
 #[must_use]
 pub fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    let first = text.lines().next().unwrap_or_default();
-    first.strip_prefix("error: ").unwrap_or(first).to_owned()
+    let lines = text.lines().map(str::trim);
+    let told =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let told: Vec<_> = told.filter(|line| !line.is_empty()).collect();
+    let told = told.join(" ").replace(" tip: ", "; ");
+    told.strip_prefix("error: ").unwrap_or(&told).to_owned()
 }

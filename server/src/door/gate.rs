@@ -19,7 +19,8 @@ use crate::node::Inner;
 use crate::peers::introduction::{Introduced, Stranger};
 use crate::serve::throttled;
 
-/// Who looks at calls.
+/// Who looks at calls. Everything that comes passes one, before anything of it is decoded: this is the place for whatever is going to
+/// check clients' credentials, and the certificates that `[tls]`, which is refused so far, is going to bring.
 pub(super) trait Keeper: Clone + Send + Sync + 'static {
     /// Lets a call pass.
     ///

@@ -6,6 +6,7 @@ mod answers;
 mod budget;
 mod client;
 mod gate;
+mod health;
 mod incoming;
 mod lobby;
 mod peer;
@@ -38,8 +39,8 @@ const HEADERS_MAX: u32 = 16 << 10;
 
 /// Serves clients and peers until the node stops.
 pub(crate) async fn serve(node: Arc<Inner>, listener: TcpListener) {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<StatorServer<client::ClientDoor>>().await;
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    health::begin(&reporter).await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -76,6 +77,7 @@ pub(crate) async fn serve(node: Arc<Inner>, listener: TcpListener) {
             incoming::connections(node.clone(), listener, whole, waiting),
             async move { stopping.stopping().await },
         );
+    tokio::spawn(health::tell(node.clone(), reporter));
     // Connections that stay open must not keep a stopping node from ending.
     tokio::select! {
         result = served => {

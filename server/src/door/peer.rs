@@ -75,6 +75,7 @@ impl Peer for PeerDoor {
                     break;
                 }
                 let Some(wire::peer_frame::Frame::Batch(batch)) = frame.frame else { break };
+                node.heard.heard(from, node.clock.monotonic_ns());
                 peers.full.note(from, batch.refuses_entries);
                 node.replicas.tell_hosts(|| Event::Ping(from));
                 for message in batch.messages {

@@ -21,6 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const TOLD_EVERY: Duration = Duration::from_secs(5);
 /// How long the first founder waits for the others to begin: no longer than an election would take without it.
 const OTHERS_TIMEOUT: Duration = Duration::from_secs(1);
+/// The catalog's format that this program writes and reads.
+const CATALOG_FORMAT: u32 = 1;
 
 /// Whether this node is to hold the catalog, has never had it, and is no member of a cluster yet.
 pub(super) fn is_to_meet(node: &Inner) -> bool {
@@ -59,6 +61,7 @@ pub(super) async fn meet_and_begin(node: &Inner) -> std::result::Result<(), Stri
             // It asks for their votes as soon as it begins, and nobody hears it who has not begun.
             let _ = tokio::time::timeout(OTHERS_TIMEOUT, others_begin(node)).await;
         }
+        peers.settle();
         begin_catalog(node).await?;
     }
     Ok(())
@@ -123,7 +126,8 @@ pub(super) async fn agree_on_cluster(node: &Inner, cx: &CallContext) -> Result<(
     if record.is_none() {
         let mut made = key.clone();
         made.insert("cluster_id".into(), node.new_cluster_id().into());
-        made.insert("format_version".into(), AttributeValue::from(1));
+        let format = Number::from(u64::from(CATALOG_FORMAT));
+        made.insert("format_version".into(), AttributeValue::N(format));
         made.extend(as_attributes(lengths(node)));
         // Their ids are taken, whether they have come yet or not.
         let founders = node.config.initial_nodes.len().max(node.founders());
@@ -136,7 +140,12 @@ pub(super) async fn agree_on_cluster(node: &Inner, cx: &CallContext) -> Result<(
         record = node.catalog_get(key, cx).await?;
     }
     let record = record.unwrap_or_default();
-    let why = other_founders(&record, &node.config.initial_nodes);
+    let format = record.get("format_version").and_then(AttributeValue::as_n);
+    let format = format.and_then(Number::to_u64).and_then(|format| u32::try_from(format).ok());
+    let format = format.ok_or_else(|| Error::internal("the catalog has no format version"))?;
+    node.catalog_format.store(format, Ordering::Relaxed);
+    let why = newer_format(format);
+    let why = why.or_else(|| other_founders(&record, &node.config.initial_nodes));
     // Who votes alone makes no promise that another one's lease rests on.
     let why = why.or_else(|| other_length(&record, lengths(node)).filter(|_| node.founders() > 1));
     if let Some(why) = why {
@@ -155,6 +164,15 @@ pub(super) async fn agree_on_cluster(node: &Inner, cx: &CallContext) -> Result<(
         peers.set_cluster_id(id);
     }
     Ok(())
+}
+
+fn newer_format(format: u32) -> Option<String> {
+    (format > CATALOG_FORMAT).then(|| {
+        format!(
+            "the cluster's catalog has format version {format}, and this program knows none above {CATALOG_FORMAT}: a newer \
+             Stator is needed"
+        )
+    })
 }
 
 /// Why a node that was started with this list of founders is none of the cluster's, if it is not. Founders that hold the catalog tell
@@ -198,6 +216,32 @@ fn other_length(cluster: &Item, own: [(&str, u64); 2]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::NodeConfig;
+    use crate::node::Node;
+
+    #[tokio::test]
+    async fn a_node_refuses_a_catalog_of_a_newer_format() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = NodeConfig { data_dir: dir.path().join("data"), ..NodeConfig::default() };
+        let node = Node::embedded(config.clone(), false).await.expect("opened");
+        let patience = Duration::from_secs(60);
+        node.wait_ready(patience).await.expect("ready");
+        let cx = node.inner.own_context(patience);
+        let key = record_key("cluster", "cluster");
+        let mut record = node.inner.catalog_get(key, &cx).await.expect("read").expect("there");
+        let told = node.inner.describe_cluster(&cx).await;
+        assert_eq!(told.format_version, 1);
+        record.insert("format_version".into(), AttributeValue::from(2));
+        node.inner.catalog_put(&record, &cx).await.expect("written");
+        node.shutdown().await;
+
+        let node = Node::embedded(config, false).await.expect("opened");
+        let why = tokio::time::timeout(patience, node.failed()).await.expect("in time");
+        assert!(why.contains("format version 2") && why.contains("none above 1"), "{why}");
+        assert_eq!(why.lines().count(), 1);
+        assert!(!node.unready().is_empty());
+        node.shutdown().await;
+    }
 
     #[test]
     fn the_catalog_knows_what_leases_rest_on() {

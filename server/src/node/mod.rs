@@ -9,6 +9,7 @@
 mod balance;
 mod compare;
 mod founding;
+pub(crate) mod heard;
 pub(crate) mod intake;
 mod membership;
 mod metered;
@@ -22,7 +23,7 @@ mod start;
 mod watch;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -69,6 +70,10 @@ pub(crate) struct Inner {
     pub(crate) metrics: Arc<Metrics>,
     /// The other nodes, unless this one is alone for good.
     pub(crate) peers: Option<Arc<Peers>>,
+    /// When they were heard.
+    pub(crate) heard: heard::Heard,
+    /// The format version of the catalog, once it is known; 0 before.
+    catalog_format: AtomicU32,
     /// Wakes the controller.
     pub(crate) controller: Notify,
     /// Threads for long reads.

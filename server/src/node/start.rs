@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use stator_consensus::{Event, GroupId, NodeId, ReplicaId};
@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::open::{Census, census, open};
 use super::standing::{Standing, standing};
-use super::{Inner, Node, balance, founding, intake, membership, rebuild, room};
+use super::{Inner, Node, balance, founding, heard, intake, membership, rebuild, room};
 use crate::catalog::records::NodeRecord;
 use crate::clock::{Clock, RealClock};
 use crate::config::{EngineKind, NodeConfig};
@@ -254,6 +254,7 @@ impl Node {
             room,
             rebuild: rebuild::Rebuild::new(is_rebuilt, stores.aside, &census.lost),
             pool: Arc::new(Semaphore::new(config.query_threads)),
+            heard: heard::Heard::new(clock.monotonic_ns()),
             clock,
             engine: stores.engine,
             log: stores.log,
@@ -261,6 +262,7 @@ impl Node {
             tables: Tables::default(),
             metrics,
             peers,
+            catalog_format: AtomicU32::new(0),
             controller: Notify::new(),
             snapshots,
             incoming_snapshots: Semaphore::new(snapshots::STREAMS_MAX),
@@ -362,6 +364,9 @@ async fn begin(inner: &Inner, census: Census) -> Result<(), String> {
     }
     if founding::is_to_meet(inner) {
         return Ok(());
+    }
+    if let Some(peers) = &inner.peers {
+        peers.settle();
     }
     founding::begin_catalog(inner).await
 }

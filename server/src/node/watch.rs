@@ -1,6 +1,7 @@
 //! What can be seen of a node: states of replicas, routes, the cluster, figures.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -101,6 +102,10 @@ impl Inner {
     async fn statuses_on(&self, nodes: impl Iterator<Item = NodeId>, groups: &[u64]) -> Statuses {
         let asked = nodes.map(|node| async move {
             let statuses = self.replica_statuses(node, groups, ASK_TIMEOUT).await;
+            match &statuses {
+                Ok(_) => self.heard.heard(node, self.clock.monotonic_ns()),
+                Err(_) => self.heard.missed(node),
+            }
             statuses.ok().map(|statuses| (node, statuses))
         });
         join_all(asked).await.into_iter().flatten().collect()
@@ -206,10 +211,12 @@ impl Inner {
             ))
         };
         let (records, tables) = known.await.unwrap_or_else(|_| (self.nodes_met(), Vec::new()));
+        // From when they are asked: the slowest of them does not make the others silent.
+        let now_ns = self.clock.monotonic_ns();
         let statuses = self.statuses_on(records.iter().map(|record| record.id), &[]).await;
         let nodes = records.iter().map(|record| {
             let own = statuses.get(&record.id);
-            let liveness = if own.is_some() { v1::Liveness::Alive } else { v1::Liveness::Dead };
+            let (liveness, silent_ms) = self.heard.of(record.id, now_ns);
             let count = |wanted: &dyn Fn(&wire::GroupStatus) -> bool| {
                 own.map_or(0, |own| own.iter().filter(|status| wanted(status)).count())
             };
@@ -219,7 +226,7 @@ impl Inner {
                 zone: record.zone.clone(),
                 version: record.version.clone(),
                 liveness: liveness.into(),
-                silent_ms: 0,
+                silent_ms,
                 partitions_led: u32::try_from(count(&|status| {
                     status.role() == wire::ReplicaRole::Leader
                 }))
@@ -239,7 +246,7 @@ impl Inner {
             cluster_id: cluster_id.unwrap_or_default(),
             answering_node_id: self.own.0,
             catalog_leader_node_id: catalog_leader.map(|leader| leader.0),
-            format_version: 1,
+            format_version: self.catalog_format.load(Ordering::Relaxed),
             nodes: nodes.collect(),
             partitions,
             partition_count: u32::try_from(partition_count).unwrap_or(u32::MAX),

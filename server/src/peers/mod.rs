@@ -110,8 +110,10 @@ pub(crate) struct Peers {
     queues: Arc<Pool>,
     /// The data directories of the nodes, as the catalog knows them.
     expected: RwLock<BTreeMap<NodeId, u64>>,
-    /// Those of founders that the catalog has not told of yet: as they said first.
+    /// Those of founders that the catalog has not told of yet: as they said first, or last if nothing has begun here.
     believed: Mutex<BTreeMap<NodeId, u64>>,
+    /// Whether this node may have counted a vote: from then on a founder that comes with another directory is another node (R8).
+    is_settled: AtomicBool,
     /// The nodes that have taken this one for what it says since it started.
     met: Mutex<BTreeSet<NodeId>>,
     /// The nodes that do not take this one for what it says, and why.
@@ -175,6 +177,7 @@ impl Peers {
             nodes: RwLock::default(),
             expected: RwLock::default(),
             believed: Mutex::default(),
+            is_settled: AtomicBool::new(false),
             unreachable,
             snapshots,
             room,
@@ -220,6 +223,13 @@ impl Peers {
     /// Whether a node has taken this one for what it says since it started.
     pub(crate) fn has_met(&self, node: NodeId) -> bool {
         self.met.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
+    }
+
+    /// From now on founders are who they were last.
+    pub(crate) fn settle(&self) {
+        // Under the lock, so that nobody is believed anew who was looked at before.
+        let _believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_settled.store(true, Ordering::Release);
     }
 
     /// Whether some node knows by the catalog that this one's number is another directory's.
@@ -295,11 +305,14 @@ impl Peers {
             };
         }
         drop(expected);
-        // A founder is believed until the catalog says otherwise, but not a second one beside it.
+        // A founder is believed until the catalog says otherwise, but not a second one beside it once there are votes to count.
         if usize::try_from(node.0).is_ok_and(|number| number <= self.own.founders().count()) {
             let mut believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
-            let first = *believed.entry(node).or_insert(who.incarnation);
-            return if first == who.incarnation { Ok(node) } else { Err(Stranger::Twin(node)) };
+            let known = believed.entry(node).or_insert(who.incarnation);
+            if !self.is_settled.load(Ordering::Acquire) {
+                *known = who.incarnation;
+            }
+            return if *known == who.incarnation { Ok(node) } else { Err(Stranger::Twin(node)) };
         }
         Err(Stranger::NotAMember(node))
     }

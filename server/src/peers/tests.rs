@@ -44,7 +44,9 @@ fn from(node: u64, incarnation: u64, cluster_id: &str) -> Introduced<'_> {
 async fn one_directory_speaks_for_a_node() {
     let peers = peers();
     let other = Err(Stranger::OtherDirectory(NodeId(2)));
-    assert_eq!(peers.admit(&from(2, 22, "")), Ok(NodeId(2)));
+    assert_eq!(peers.admit(&from(2, 21, "")), Ok(NodeId(2)));
+    assert_eq!(peers.admit(&from(2, 22, "")), Ok(NodeId(2)), "nothing has begun");
+    peers.settle();
     let twin = Err(Stranger::Twin(NodeId(2)));
     assert_eq!(peers.admit(&from(2, 23, "")), twin, "another directory under the same id");
     peers.expect(NodeId(2), 23);

@@ -109,8 +109,13 @@ impl Cluster {
 
     /// Stops a node in good order. Nobody else may hold it.
     pub(crate) async fn stop(&mut self, number: usize) {
+        self.begin_shutdown(number).await.expect("without a panic");
+    }
+
+    /// Begins to end a node in good order. Nobody else may hold it.
+    pub(crate) fn begin_shutdown(&mut self, number: usize) -> tokio::task::JoinHandle<()> {
         let node = self.nodes[number].take().expect("the node runs");
-        Arc::into_inner(node).expect("nobody else holds the node").shutdown().await;
+        tokio::spawn(Arc::into_inner(node).expect("nobody else holds the node").shutdown())
     }
 
     /// Starts a node again on its directory and its address.

@@ -64,7 +64,7 @@ async fn statuses(node: &Node, from: &Sender) -> Vec<wire::GroupStatus> {
 }
 
 /// Says hello, sends messages, and waits until the node has taken the last of them.
-async fn send(
+pub(crate) async fn send(
     node: &Node,
     from: &Sender,
     hello: wire::Hello,

@@ -1,16 +1,22 @@
 //! Nodes that come later, and what is left of the cluster's view when nodes have gone.
 
 use std::path::Path;
+use std::time::Duration;
 
 use stator_model::Answer;
 use stator_model::api::DescribeTable;
 use stator_proto::v1::stator_client::StatorClient;
-use stator_proto::v1::{DescribeClusterRequest, DescribeClusterResponse, Liveness};
+use stator_proto::v1::{
+    DescribeClusterRequest, DescribeClusterResponse, Liveness, NodeDescription,
+};
 use stator_server::config::{ByteSize, NodeConfig};
 use stator_server::{Node, Sockets};
+use tokio::time::{Instant, sleep};
 use tonic::transport::Endpoint;
 
 use crate::cluster::{Cluster, call, put};
+use crate::hostile_peers::send;
+use crate::peers::Sender;
 
 /// A node that is to join the cluster.
 fn joiner(cluster: &Cluster, directory: &Path) -> NodeConfig {
@@ -79,7 +85,31 @@ async fn a_node_without_a_quorum_tells_what_it_knows() {
     cluster.crash(1).await;
     cluster.crash(2).await;
     let seen = seen_by(&cluster, 0).await;
-    let alive = seen.nodes.iter().filter(|node| node.liveness() == Liveness::Alive);
-    assert_eq!(seen.nodes.len(), 3);
-    assert_eq!(alive.map(|node| node.node_id).collect::<Vec<_>>(), [1]);
+    let liveness = |node: &NodeDescription| node.liveness();
+    let told = seen.nodes.iter().map(|node| (node.node_id, liveness(node))).collect::<Vec<_>>();
+    let (alive, suspect) = (Liveness::Alive, Liveness::Suspect);
+    let [own, others @ ..] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(*own, (1, alive));
+    assert!(others.iter().all(|(_, liveness)| *liveness != alive), "asked in vain: {told:?}");
+    assert_eq!((seen.nodes[0].silent_ms, seen.format_version), (0, 1));
+    // They are silent for longer and longer, and in the end they are given up.
+    let silent = |seen: &DescribeClusterResponse| seen.nodes[1].silent_ms;
+    let deadline = Instant::now() + crate::cluster::PATIENCE;
+    let mut last = silent(&seen);
+    loop {
+        let seen = seen_by(&cluster, 0).await;
+        assert!(silent(&seen) >= last && Instant::now() < deadline, "{seen:?}");
+        last = silent(&seen);
+        if seen.nodes[1..].iter().all(|node| node.liveness() == Liveness::Dead) {
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    // One that sends messages is there, if it does not answer.
+    let sender = Sender::of(&cluster, 1);
+    send(&cluster.node(0), &sender, sender.hello(), vec![Vec::new()]).await;
+    assert_eq!(seen_by(&cluster, 0).await.nodes[1].liveness(), suspect);
+    cluster.restart(1).await;
+    cluster.wait_ready().await;
+    assert_eq!(seen_by(&cluster, 0).await.nodes[1].liveness(), alive);
 }

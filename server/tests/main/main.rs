@@ -17,7 +17,9 @@ mod rewriting;
 mod silence;
 #[path = "../../../tests/main/faults/small_disk.rs"]
 mod small_disk;
+mod standard;
 mod stopping;
+mod streams;
 mod tables;
 mod watching;
 mod wire;

@@ -32,6 +32,7 @@ use stator_server::config::{ByteSize, EngineKind, PartialConfig};
 use self::plan::Plan;
 pub(super) use self::plan::remove_temporary;
 pub(crate) use self::record::Record;
+use super::number;
 use super::output::{Failure, say};
 use super::stop::Stop;
 
@@ -43,7 +44,7 @@ use super::stop::Stop;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Cluster {
     /// How many nodes [default: 3]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=15))]
+    #[arg(long, value_name = "COUNT", value_parser = number::from(1..=15_u16))]
     nodes: Option<u16>,
 
     /// Where the cluster keeps its data. Made if it is not there [default: ./stator-data]
@@ -56,7 +57,7 @@ pub(crate) struct Cluster {
 
     /// The first node's port. The others' are 10 higher each; each node's admin port is the next one. 0 takes free ones, and
     /// keeps to them [default: 7400]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = number::from(0..=u16::MAX))]
     base_port: Option<u16>,
 
     /// The engine under the data: fjall or sled [default: fjall]
