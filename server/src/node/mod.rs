@@ -213,7 +213,7 @@ impl Inner {
 
     /// Whether the node is on its way out: it hands its leaderships over, and takes none.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.leaving.load(Ordering::Acquire)
+        self.leaving.load(Ordering::Acquire) || *self.stop.borrow()
     }
 
     /// Resolves once the node is stopping.
@@ -356,7 +356,7 @@ impl Node {
     pub async fn shutdown_with_cluster(mut self) {
         self.inner.leaving.store(true, Ordering::Release);
         // The doors stop taking connections, finish what they are at, and end; so do the tasks.
-        let _ = self.inner.stop.send(true);
+        self.inner.stop.send_replace(true);
         for mut task in self.tasks.drain(..) {
             if tokio::time::timeout(Duration::from_secs(5), &mut task).await.is_err() {
                 tracing::warn!("a task did not end in time");
@@ -415,7 +415,7 @@ impl Drop for Node {
     /// A node that is dropped stops at once, as if it had crashed, but for what its threads have begun. That blocks until they have
     /// ended; after [`Node::shutdown`] they have.
     fn drop(&mut self) {
-        let _ = self.inner.stop.send(true);
+        self.inner.stop.send_replace(true);
         for task in &self.tasks {
             task.abort();
         }

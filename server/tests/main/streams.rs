@@ -174,10 +174,10 @@ async fn an_error_ends_a_stream_and_what_came_before_it_stands() {
 async fn streams_whose_readers_are_gone_leave_nothing() {
     let (_cluster, node, client) = songs().await;
     let before = Before::of(&node);
-    // More, one after another, than there may be at once.
-    for round in 0..3 {
+    // More, one after another, than there may be at once, of a connection and of all.
+    for round in 0..5 {
         let mut streams = Vec::new();
-        for _ in 0..200 {
+        for _ in 0..60 {
             let begun = client.clone().query_pages(query(|query| query.limit = Some(1))).await;
             streams.push(begun.unwrap_or_else(|status| panic!("round {round}: {status}")));
         }
