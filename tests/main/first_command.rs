@@ -81,7 +81,7 @@ fn the_first_command_says_where_everything_is_and_ctrl_c_ends_it() {
     let base = free_base();
     let mut command = program(dir.path());
     command.args(["cluster", "--base-port", &base.to_string()]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("the program starts");
     let lines = read(child.stdout.take().expect("a pipe"));
     let mut cluster = Typed { child, lines };

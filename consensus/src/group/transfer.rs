@@ -80,7 +80,10 @@ impl<E: Evaluator, T> Group<E, T> {
             if cx.tick >= transfer.until_tick || is_refused {
                 self.node.raft.abort_leader_transfer();
                 self.transfer = None;
-                self.vain_heir = Some(transfer.to);
+                // One that was never told is not to blame.
+                if transfer.begun {
+                    self.vain_heir = Some(transfer.to);
+                }
                 if planted(Mutation::LeaseAfterTransfer) {
                     self.lease.lead(self.node.raft.term);
                 }

@@ -1,4 +1,4 @@
-//! What `grpc.health.v1.Health` answers: whether the node serves, as its admin port's `/ready` says it.
+//! What `grpc.health.v1.Health` answers: whether the node serves, as its admin port's `/readyz` says it.
 //!
 //! A node has many reasons not to serve, and they come and go in many places: here they are looked at, a few times a second, and
 //! who watches is told of changes. While a node hands over what it leads before it ends, it does not serve any more.

@@ -207,7 +207,7 @@ fn other_length(cluster: &Item, own: [(&str, u64); 2]) -> Option<String> {
         let agreed = cluster.get(name)?.as_n()?;
         (*agreed != Number::from(own)).then(|| {
             format!(
-                "{name} = {own} is not allowed: the cluster has {agreed}, and leases rest on all nodes having the same"
+                "this build has {name} = {own}, and the cluster has {agreed}: leases rest on all nodes having the same"
             )
         })
     })
@@ -254,7 +254,8 @@ mod tests {
             let mut other = cluster.clone();
             other.extend(as_attributes([(name, agreed + 1)]));
             let why = other_length(&other, own).expect("another length");
-            let said = format!("{name} = {agreed} is not allowed: the cluster has {}", agreed + 1);
+            let said =
+                format!("this build has {name} = {agreed}, and the cluster has {}", agreed + 1);
             assert!(why.starts_with(&said) && !why.contains('\n'), "{why}");
         }
     }

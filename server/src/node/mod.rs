@@ -18,6 +18,7 @@ mod overview;
 mod rebuild;
 mod replica_life;
 pub(crate) mod room;
+mod sockets;
 mod standing;
 mod start;
 mod watch;
@@ -49,7 +50,8 @@ use crate::tables::{Table, Tables};
 use crate::telemetry::{RequestIds, SlowLog};
 
 pub use self::compare::ReplicaChecksum;
-pub use self::start::{Sockets, StartError};
+pub use self::sockets::Sockets;
+pub use self::start::StartError;
 
 /// How long a node tries to hand its leaderships over before it stops all the same.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);

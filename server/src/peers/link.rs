@@ -36,6 +36,9 @@ impl Link {
             let Some(address) = peers.address(self.node) else { return };
             drop(peers);
             let connected = self.stream(&address).await;
+            if let Some(peers) = self.peers.upgrade() {
+                peers.note_left(self.node);
+            }
             if self.queue.close() || connected {
                 let Some(peers) = self.peers.upgrade() else { return };
                 (peers.unreachable)(self.node);

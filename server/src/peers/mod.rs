@@ -114,7 +114,7 @@ pub(crate) struct Peers {
     believed: Mutex<BTreeMap<NodeId, u64>>,
     /// Whether this node may have counted a vote: from then on a founder that comes with another directory is another node (R8).
     is_settled: AtomicBool,
-    /// The nodes that have taken this one for what it says since it started.
+    /// The nodes that take this one for what it says, as long as they are connected.
     met: Mutex<BTreeSet<NodeId>>,
     /// The nodes that do not take this one for what it says, and why.
     refusals: Mutex<BTreeMap<NodeId, String>>,
@@ -220,7 +220,12 @@ impl Peers {
         self.met.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
     }
 
-    /// Whether a node has taken this one for what it says since it started.
+    /// A node is gone: whether it takes this one in is to be seen again.
+    fn note_left(&self, node: NodeId) {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+    }
+
+    /// Whether a node is connected, and takes this one for what it says.
     pub(crate) fn has_met(&self, node: NodeId) -> bool {
         self.met.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
     }

@@ -213,6 +213,7 @@ impl ApplyShell {
 
     fn fail(&self, replicas: &mut All, group: GroupId, error: &Error) {
         replicas.remove(&group);
+        self.failing_since.set(None);
         let reason = error.to_string();
         if matches!(error, Error::LogFailed(_)) {
             (self.fatal)(reason.clone());
@@ -259,6 +260,7 @@ impl ApplyShell {
         self.metrics.snapshot(SnapshotStep::Failed);
         replica.phase = Phase::Lacking;
         replica.view.replace_data(0);
+        self.failing_since.set(None);
         match restored {
             Some(restored) => restored(None),
             None => {
@@ -391,6 +393,7 @@ impl ApplyShell {
             std::thread::sleep(REOPEN_PAUSE);
         }
         self.room.note_waited_for(false);
+        self.failing_since.set(None);
         true
     }
 

@@ -72,7 +72,7 @@ async fn a_node_with_leases_of_another_length_does_not_go_on() {
     cluster.crash(2).await;
     cluster.set_up(2, |config| config.timing.drift_margin *= 2);
     cluster.restart(2).await;
-    let is_it = |why: &str| why.contains("failed: lease_us = ") && why.contains("not allowed");
+    let is_it = |why: &str| why.contains("lease_us = ") && why.contains("and the cluster has");
     wait_for_reason(&cluster, 2, is_it).await;
     cluster.crash(2).await;
     cluster.set_up(2, |config| config.timing.drift_margin /= 2);

@@ -70,20 +70,12 @@ async fn who_stops_in_good_order_has_handed_over_all_that_it_led() {
         assert!(!left.iter().all(follows), "group {group} was left behind: {left:?}");
     }
     let deadline = Instant::now() + PATIENCE;
-    let after = loop {
+    loop {
         let after = led(&cluster, &[1, 2], 9).await;
         if mine.iter().all(|group| after[group].1 > before[group].1) {
-            break after;
+            break;
         }
         assert!(Instant::now() < deadline, "{before:?} and then {after:?}");
-    };
-    for (group, (leader, term)) in &before {
-        let (now, risen) = after[group];
-        if *leader == 0 {
-            assert_eq!(risen, term + 1, "group {group}: one election, which was won");
-        } else {
-            assert_eq!((now, risen), (*leader, *term), "group {group} was none of its business");
-        }
     }
     // More than enough keys for every partition to have some.
     for n in 0..100 {
