@@ -77,14 +77,20 @@ impl Ended {
 
 /// Runs a command to its end.
 #[track_caller]
-pub(crate) fn finish(mut command: Command, input: &str) -> Ended {
+pub(crate) fn finish(command: Command, input: &str) -> Ended {
+    finish_within(PATIENCE, command, input)
+}
+
+/// Runs a command to its end, which may be that far away.
+#[track_caller]
+pub(crate) fn finish_within(patience: Duration, mut command: Command, input: &str) -> Ended {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
     let out = drain(child.stdout.take().expect("a pipe"));
     let err = drain(child.stderr.take().expect("a pipe"));
     // A command that does not read its input may be gone by now.
     let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
-    let code = end(&mut child);
+    let code = end(&mut child, patience);
     let (out, err) = (out.join().expect("read"), err.join().expect("read"));
     match code {
         Some(code) => Ended { code, out, err },
@@ -101,9 +107,9 @@ fn drain(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
 }
 
 /// Waits for a process; one that does not end in time is killed.
-fn end(child: &mut Child) -> Option<Option<i32>> {
+fn end(child: &mut Child, patience: Duration) -> Option<Option<i32>> {
     let mut ended = None;
-    let in_time = eventually(|| {
+    let in_time = within(patience, || {
         ended = child.try_wait().expect("waited");
         ended.is_some()
     });
@@ -115,9 +121,13 @@ fn end(child: &mut Child) -> Option<Option<i32>> {
 }
 
 /// Whether something comes true in time.
-pub(crate) fn eventually(mut is: impl FnMut() -> bool) -> bool {
+pub(crate) fn eventually(is: impl FnMut() -> bool) -> bool {
+    within(PATIENCE, is)
+}
+
+fn within(patience: Duration, mut is: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
+    while begun.elapsed() < patience {
         if is() {
             return true;
         }
@@ -178,7 +188,7 @@ impl Running {
     /// Waits until it ends by itself.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> (Option<i32>, String) {
-        let code = end(&mut self.child).expect("it ends in time");
+        let code = end(&mut self.child, PATIENCE).expect("it ends in time");
         let err = std::mem::replace(&mut self.err, std::thread::spawn(String::new));
         (code, err.join().expect("read"))
     }
