@@ -71,10 +71,15 @@ impl World {
         let state = &mut self.nodes[node];
         let Some(process) = &mut state.process else { return Ok(0) };
         let mut core = process.log.access.core();
+        // Who votes alone may lead, and propose to nobody, before its vote is synced: a crash makes that term anew.
+        let shape = self.plan.shape;
+        let shared = records.iter().filter(|it| shape.members(it.group()).len() > 1);
+        let holds = self.invariants.matching.staged(shared, |group, index| core.term(group, index));
         core.stage(records)?;
         let write = core.staging();
         drop(core);
         state.shadow.stage(write, records);
+        self.check("matching", holds);
         Ok(write)
     }
 

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stator_consensus::{Config, NodeId, PeerMessage, ReplicaId};
+use stator_consensus::{Config, Event, Host, NodeId, PeerMessage, ReplicaId};
 use stator_storage::disk::{Crash, CrashDisk};
 use stator_storage::log::{HardState, Log, LogCore, LogEntry, LogOptions, Mark, Record, recover};
 use stator_storage::machine::GroupId;
 
-use super::{HostShell, Outbound, in_pieces};
+use super::{HostShell, LogAccess, Outbound, in_pieces};
 use crate::clock::RealClock;
 use crate::mailbox::mailbox;
 use crate::metrics::Metrics;
@@ -134,6 +134,29 @@ impl Outbound for Nobody {
     fn snapshot_over(&self, _: GroupId) {}
 }
 
+/// A shell that works with a log of these sizes and with nobody.
+fn shell(options: &LogOptions) -> HostShell {
+    let (log, _) = Log::open(Arc::new(CrashDisk::new()), options).expect("opens");
+    let (host, inbox) = mailbox(1000);
+    HostShell {
+        config: Config::default(),
+        mailbox: host,
+        inbox,
+        log: Arc::new(log),
+        apply: ApplyMailbox(mailbox(1000).0),
+        outbound: Arc::new(Nobody),
+        clock: Arc::new(RealClock),
+        replicas: Arc::new(Replicas::default()),
+        room: Arc::new(Room::new(None, 0, Arc::new(RealClock))),
+        metrics: Arc::new(Metrics::new(1, 0)),
+        write_bytes_max: 32 << 10,
+        stalled: VecDeque::new(),
+        is_stalled: false,
+        is_full: false,
+        fatal: Arc::new(|why| panic!("{why}")),
+    }
+}
+
 /// Tries again, as the thread does, until the log has taken everything, or is full.
 fn write(shell: &mut HostShell) -> bool {
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -155,25 +178,7 @@ fn others_are_told_of_a_full_log_until_there_is_room_again() {
         pending_bytes: 32 << 10,
         ..LogOptions::default()
     };
-    let (log, _) = Log::open(Arc::new(CrashDisk::new()), &options).expect("opens");
-    let (host, inbox) = mailbox(1000);
-    let mut shell = HostShell {
-        config: Config::default(),
-        mailbox: host,
-        inbox,
-        log: Arc::new(log),
-        apply: ApplyMailbox(mailbox(1000).0),
-        outbound: Arc::new(Nobody),
-        clock: Arc::new(RealClock),
-        replicas: Arc::new(Replicas::default()),
-        room: Arc::new(Room::new(None, 0, Arc::new(RealClock))),
-        metrics: Arc::new(Metrics::new(1, 0)),
-        write_bytes_max: 32 << 10,
-        stalled: VecDeque::new(),
-        is_stalled: false,
-        is_full: false,
-        fatal: Arc::new(|why| panic!("{why}")),
-    };
+    let mut shell = shell(&options);
     let mark = |index| Mark { index, term: 1 };
     shell.stalled.push_back((None, vec![Record::Reset { group: GroupId(7), mark: mark(10) }]));
     let mut last = 10;
@@ -197,4 +202,27 @@ fn others_are_told_of_a_full_log_until_there_is_room_again() {
     }
     assert!(!shell.room.refuses_entries() && !shell.replicas.log_stalled());
     assert!((shell.takes_entries())(GroupId(7)));
+}
+
+#[test]
+fn a_turn_of_many_groups_is_one_write_and_one_sync() {
+    let mut shell = shell(&LogOptions::default());
+    let groups = 1..=200_u64;
+    let records = groups.flat_map(|group| {
+        let group = GroupId(group);
+        let entry = LogEntry { index: 1, term: 1, kind: 0, data: vec![7; 100].into() };
+        let state = HardState { term: 1, vote: 1, commit: 0 };
+        [Record::Entry { group, entry }, Record::HardState { group, state }]
+    });
+    shell.write_bytes_max = 1 << 20;
+    let syncs = shell.log.stats().syncs;
+    let log = Arc::new(LogAccess(shell.log.clone()));
+    let mut effects = Host::new(shell.config, log).turn(0, 0, []);
+    effects.log = records.collect();
+    let this = effects.turn;
+    shell.carry_out(effects);
+    let mut told = Vec::new();
+    shell.inbox.drain(&mut told, Some(Duration::from_secs(30)));
+    assert!(matches!(told[..], [Event::Persisted { turn }] if turn == this));
+    assert_eq!(shell.log.stats().syncs, syncs + 1);
 }

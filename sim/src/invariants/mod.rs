@@ -9,6 +9,7 @@ pub(crate) mod counters;
 pub(crate) mod durable_log;
 pub(crate) mod leaders;
 pub(crate) mod leases;
+pub(crate) mod matching;
 pub(crate) mod replicas;
 pub(crate) mod shown;
 pub(crate) mod stamps;
@@ -39,6 +40,7 @@ pub(crate) type Holds = Result<(), String>;
 #[derive(Default)]
 pub(crate) struct Invariants {
     pub(crate) leaders: leaders::Leaders,
+    pub(crate) matching: matching::Matching,
     pub(crate) committed: committed::Committed,
     pub(crate) replicas: replicas::Replicas,
     pub(crate) acknowledged: acknowledged::Acknowledged,
