@@ -12,9 +12,9 @@
 //!
 //! # Invariants
 //! - A directory that is refused is left as it was. A foreign one does not even get a lock file.
-//! - `node.toml` is written only where it changes, and replaced whole (written beside, synced, renamed, the directory synced), so a crash leaves the old one
-//!   or the new one. It is made before anything else in the directory but the lock, so that a directory without it is new
-//!   or somebody else's.
+//! - `node.toml` is written only where it changes, and replaced whole (written beside, synced, renamed, the directory synced), so a
+//!   crash leaves the old one or the new one. It is made before anything else in the directory but the lock, so that a directory
+//!   without it is new or somebody else's.
 //! - The lock is the kernel's, on an open file: it ends with the process, however that ends, and two opens in one process
 //!   exclude each other as well. The file is never removed, for then two could hold a lock of that name.
 //!

@@ -32,11 +32,14 @@ pub(super) fn is_to_meet(node: &Inner) -> bool {
     holds_catalog(node) && node.peers.is_some() && !is_member && !is_here
 }
 
-/// Begins this node's replica of the catalog, if it holds one and has never had it.
+/// Begins this node's replica of the catalog, if it holds one and has never had it. There may be votes to count from then on.
 ///
 /// # Errors
 /// Why the node cannot go on.
 pub(super) async fn begin_catalog(node: &Inner) -> std::result::Result<(), String> {
+    if let Some(peers) = &node.peers {
+        peers.settle();
+    }
     if !holds_catalog(node) || node.replicas.has_failed(CATALOG_GROUP) {
         return Ok(());
     }
@@ -45,8 +48,7 @@ pub(super) async fn begin_catalog(node: &Inner) -> std::result::Result<(), Strin
 }
 
 fn holds_catalog(node: &Inner) -> bool {
-    let catalog = node.catalog_table();
-    catalog.partitions()[0].members.iter().any(|member| member.node == node.own)
+    node.catalog_nodes().any(|holder| holder == node.own)
 }
 
 /// Begins this node's replica of the catalog once it has met the other founders.
@@ -56,12 +58,10 @@ fn holds_catalog(node: &Inner) -> bool {
 pub(super) async fn meet_and_begin(node: &Inner) -> std::result::Result<(), String> {
     if let Some(peers) = node.peers.as_ref().filter(|_| is_to_meet(node)) {
         meet(node, peers).await?;
-        let catalog = node.catalog_table();
-        if catalog.partitions()[0].members.first().is_some_and(|first| first.node == node.own) {
+        if node.catalog_nodes().next() == Some(node.own) {
             // It asks for their votes as soon as it begins, and nobody hears it who has not begun.
             let _ = tokio::time::timeout(OTHERS_TIMEOUT, others_begin(node)).await;
         }
-        peers.settle();
         begin_catalog(node).await?;
     }
     Ok(())
@@ -88,9 +88,7 @@ async fn meet(node: &Inner, peers: &Peers) -> std::result::Result<(), String> {
 
 /// Waits until the other nodes that are to hold the catalog have begun their replicas.
 async fn others_begin(node: &Inner) {
-    let catalog = node.catalog_table();
-    let members = catalog.partitions()[0].members.iter().map(|member| member.node);
-    for other in members.filter(|other| *other != node.own) {
+    for other in node.catalog_nodes().filter(|other| *other != node.own) {
         let has_begun = async || {
             let statuses = node.replica_statuses(other, &[CATALOG_GROUP.0], OTHERS_TIMEOUT).await;
             statuses.is_ok_and(|statuses| !statuses.is_empty())
@@ -110,10 +108,10 @@ pub(super) fn awaited(node: &Inner) -> Option<String> {
 
 /// The nodes, by their addresses, that are to hold the catalog and have not taken this one in yet.
 fn missing(node: &Inner, peers: &Peers) -> Vec<String> {
-    let catalog = node.catalog_table();
-    let members = catalog.partitions()[0].members.iter().map(|member| member.node);
-    let others = members.filter(|other| *other != node.own && !peers.has_met(*other));
-    others.map(|other| peers.address(other).unwrap_or_else(|| other.to_string())).collect()
+    node.catalog_nodes()
+        .filter(|other| *other != node.own && !peers.has_met(*other))
+        .map(|other| peers.address(other).unwrap_or_else(|| other.to_string()))
+        .collect()
 }
 
 /// The cluster's id is made once, by whoever finds none.

@@ -1,8 +1,9 @@
 //! How a node becomes and stays a member of its cluster.
 //!
 //! The founders know each other by the list that each was started with, and begin the catalog together ([`super::founding`]). A node
-//! that joins later asks any member for an id. Then both do the same, over and over: agree on the cluster's id, write down who and where they are, learn who and where the others are, and make the replicas that the catalog says are theirs and
-//! that they have missed.
+//! that joins later asks any member for an id. Then both do the same, over and over: agree on the cluster's id, write down who and
+//! where they are, learn who and where the others are, and make the replicas that the catalog says are theirs and that they have
+//! missed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -209,10 +210,8 @@ pub(crate) async fn ask_to_join(
 impl Inner {
     /// Where the other nodes are that hold the catalog.
     fn catalog_addresses(&self) -> Vec<String> {
-        let catalog = self.catalog_table();
-        let members = &catalog.partitions()[0].members;
-        let others = members.iter().filter(|member| member.node != self.own);
-        others.filter_map(|member| self.address_of(member.node)).collect()
+        let others = self.catalog_nodes().filter(|node| *node != self.own);
+        others.filter_map(|node| self.address_of(node)).collect()
     }
 
     /// Takes a node into the cluster: one that asks again gets the id that it has.
@@ -256,11 +255,9 @@ impl Inner {
             incarnation: request.incarnation,
         };
         self.catalog_put(&record.to_item(), cx).await?;
-        let catalog = self.catalog_table();
-        let members = &catalog.partitions()[0].members;
-        let catalog_nodes = members.iter().filter_map(|member| {
-            let address = self.address_of(member.node)?;
-            Some(wire::NodeAddress { node_id: member.node.0, address })
+        let catalog_nodes = self.catalog_nodes().filter_map(|node| {
+            let address = self.address_of(node)?;
+            Some(wire::NodeAddress { node_id: node.0, address })
         });
         Ok(wire::JoinResponse { cluster_id, node_id: id.0, catalog_nodes: catalog_nodes.collect() })
     }

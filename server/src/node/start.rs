@@ -36,6 +36,7 @@ use crate::telemetry::{RequestIds, SlowLog};
 const HOST_WAITING_MAX: usize = 64 * 1024;
 /// How often the engine is made durable.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
+
 /// Why a node could not start. One line, for an operator.
 #[derive(Debug)]
 pub struct StartError(String);
@@ -304,9 +305,6 @@ async fn begin(inner: &Inner, census: Census) -> Result<(), String> {
     }
     if founding::is_to_meet(inner) {
         return Ok(());
-    }
-    if let Some(peers) = &inner.peers {
-        peers.settle();
     }
     founding::begin_catalog(inner).await
 }

@@ -1,6 +1,7 @@
 use stator_consensus::Class;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tonic::codegen::http::Response;
 
 use super::*;
