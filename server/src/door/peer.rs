@@ -62,6 +62,7 @@ impl Peer for PeerDoor {
             return Err(Stranger::OldFormat(hello.format_version).into());
         }
         let from = peers.admit(&Introduced::of_hello(&hello))?;
+        let incarnation = hello.incarnation;
         let (end, ended) = tokio::sync::mpsc::channel(1);
         let (node, peers) = (self.node.clone(), peers.clone());
         tokio::spawn(async move {
@@ -71,7 +72,8 @@ impl Peer for PeerDoor {
                     () = node.stopping() => break,
                 };
                 let Ok(Some(frame)) = frame else { break };
-                if node.has_failed() {
+                // By now another directory may be known to be the node's: what this one sends is not the node's word any more (R8).
+                if node.has_failed() || peers.incarnation(from) != Some(incarnation) {
                     break;
                 }
                 let Some(wire::peer_frame::Frame::Batch(batch)) = frame.frame else { break };

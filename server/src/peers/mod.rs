@@ -239,16 +239,31 @@ impl Peers {
             };
         }
         drop(expected);
-        // A founder is believed until the catalog says otherwise, but not a second one beside it once there are votes to count.
         if usize::try_from(node.0).is_ok_and(|number| number <= self.own.founders().count()) {
-            let mut believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = believed.entry(node).or_insert(who.incarnation);
-            if !self.is_settled.load(Ordering::Acquire) {
-                *known = who.incarnation;
-            }
-            return if *known == who.incarnation { Ok(node) } else { Err(Stranger::Twin(node)) };
+            let is_it = self.believe(node, who.incarnation);
+            return if is_it { Ok(node) } else { Err(Stranger::Twin(node)) };
         }
         Err(Stranger::NotAMember(node))
+    }
+
+    /// A founder is believed until the catalog says otherwise, but not a second one beside it once there are votes to count.
+    fn believe(&self, node: NodeId, incarnation: u64) -> bool {
+        let mut believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = believed.entry(node).or_insert(incarnation);
+        if !self.is_settled.load(Ordering::Acquire) {
+            *known = incarnation;
+        }
+        *known == incarnation
+    }
+
+    /// The incarnation of a node's data directory, as far as this one knows it.
+    pub(crate) fn incarnation(&self, node: NodeId) -> Option<u64> {
+        let expected = self.expected.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(incarnation) = expected.get(&node) {
+            return Some(*incarnation);
+        }
+        drop(expected);
+        self.believed.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
     }
 
     /// Where a node is, if that is known.

@@ -47,12 +47,15 @@ async fn one_directory_speaks_for_a_node() {
     let other = Err(Stranger::OtherDirectory(NodeId(2)));
     assert_eq!(peers.admit(&from(2, 21, "")), Ok(NodeId(2)));
     assert_eq!(peers.admit(&from(2, 22, "")), Ok(NodeId(2)), "nothing has begun");
+    assert_eq!(peers.incarnation(NodeId(2)), Some(22), "whose streams are heard");
     peers.settle();
     let twin = Err(Stranger::Twin(NodeId(2)));
     assert_eq!(peers.admit(&from(2, 23, "")), twin, "another directory under the same id");
+    assert_eq!(peers.incarnation(NodeId(2)), Some(22));
     peers.expect(NodeId(2), 23);
     assert_eq!(peers.admit(&from(2, 23, "")), Ok(NodeId(2)), "the catalog knows better");
     assert_eq!(peers.admit(&from(2, 22, "")), other);
+    assert_eq!(peers.incarnation(NodeId(2)), Some(23));
     for number in [0, 1] {
         let nobody = Err(Stranger::NotAMember(NodeId(number)));
         assert_eq!(peers.admit(&from(number, 11, "")), nobody, "none of the others");
