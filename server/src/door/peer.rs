@@ -22,6 +22,7 @@ use crate::catalog::records::CATALOG_GROUP;
 use crate::metrics::{Outcome, RequestKind};
 use crate::node::Inner;
 use crate::peers::PEER_FORMAT;
+use crate::peers::grpc::sign;
 use crate::peers::introduction::{Introduced, Stranger};
 use crate::serve::{CallContext, Target};
 use crate::wire::from_replica_spec;
@@ -62,7 +63,7 @@ impl Peer for PeerDoor {
             return Err(Stranger::OldFormat(hello.format_version).into());
         }
         let from = peers.admit(&Introduced::of_hello(&hello))?;
-        let incarnation = hello.incarnation;
+        let (incarnation, own) = (hello.incarnation, peers.introduction().incarnation);
         let (end, ended) = tokio::sync::mpsc::channel(1);
         let (node, peers) = (self.node.clone(), peers.clone());
         tokio::spawn(async move {
@@ -93,7 +94,9 @@ impl Peer for PeerDoor {
             drop(end);
         });
         let nothing = tokio_stream::wrappers::ReceiverStream::new(ended);
-        Ok(Response::new(Box::pin(nothing)))
+        let mut answer: Response<Self::MessagesStream> = Response::new(Box::pin(nothing));
+        sign(&mut answer, own);
+        Ok(answer)
     }
 
     async fn forward(

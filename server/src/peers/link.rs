@@ -64,7 +64,7 @@ impl Link {
         }
         let answer = client.messages(ReceiverStream::new(outgoing)).await;
         if let Some(peers) = self.peers.upgrade() {
-            peers.note_answer(self.node, answer.as_ref().err());
+            peers.note_answer(self.node, answer.as_ref().map(|incoming| incoming.incarnation));
         }
         let mut incoming = match answer {
             Ok(incoming) => incoming,

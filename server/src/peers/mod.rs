@@ -48,9 +48,9 @@ pub(crate) struct Peers {
     nodes: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
     /// What waits for all of them.
     queues: Arc<Pool>,
-    /// The data directories of the nodes, as the catalog knows them.
+    /// The data directories of the nodes, as the catalog or this node's own file knows them.
     expected: RwLock<BTreeMap<NodeId, u64>>,
-    /// Those of founders that the catalog has not told of yet: as they said first, or last if nothing has begun here.
+    /// Those of founders that neither has told of yet: as they said first, or last if nothing has begun here.
     believed: Mutex<BTreeMap<NodeId, u64>>,
     /// Whether this node may have counted a vote: from then on a founder that comes with another directory is another node (R8).
     is_settled: AtomicBool,
@@ -133,10 +133,11 @@ impl Peers {
         *self.cluster_id.write().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
     }
 
-    /// What a node makes of who this one says it is: it refuses that, or it takes this one in; or nobody was there to say.
-    fn note_answer(&self, node: NodeId, failed: Option<&Failed>) {
+    /// What a node makes of who this one says it is: it takes this one in, and says which data directory it has itself; or it refuses
+    /// that; or nobody was there to say.
+    fn note_answer(&self, node: NodeId, answer: Result<Option<u64>, &Failed>) {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = failed.and_then(|failed| Some((failed, failed.refusal.as_deref()?)));
+        let refused = answer.err().and_then(|failed| Some((failed, failed.refusal.as_deref()?)));
         match refused {
             Some((failed, _)) => refusals.insert(node, failed.message.clone()),
             None => refusals.remove(&node),
@@ -144,7 +145,11 @@ impl Peers {
         if refused.is_some_and(|(_, word)| word == OTHER_DIRECTORY) {
             self.disowned.store(true, Ordering::Release);
         }
-        if failed.is_none() {
+        if let Ok(incarnation) = answer {
+            // Whoever has taken this node in has come itself.
+            if let Some(incarnation) = incarnation {
+                self.believe(node, incarnation);
+            }
             self.met.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
         }
     }
@@ -203,7 +208,7 @@ impl Peers {
         self.runtime.spawn(link.run());
     }
 
-    /// The incarnation of a node's data directory, as the catalog knows it.
+    /// The incarnation of a node's data directory, as the catalog knows it, or this node's own file.
     pub(crate) fn expect(&self, node: NodeId, incarnation: u64) {
         self.expected.write().unwrap_or_else(PoisonError::into_inner).insert(node, incarnation);
     }
