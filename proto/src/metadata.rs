@@ -21,7 +21,8 @@ pub const FORWARDED_TO: &str = "stator-forwarded-to";
 pub const PEER_CLUSTER: &str = "stator-peer-cluster";
 /// Between nodes, with a call: the sender's number in its cluster.
 pub const PEER_NODE: &str = "stator-peer-node";
-/// Between nodes, with a call: the incarnation of the sender's data directory, in hexadecimal digits.
+/// Between nodes, with a call: the incarnation of the sender's data directory, in hexadecimal digits; with the answer to a stream of
+/// messages: that of the receiver's.
 pub const PEER_INCARNATION: &str = "stator-peer-incarnation";
 /// Between nodes, with a call: the addresses of the cluster's founders as the sender knows them, with commas between them.
 pub const PEER_FOUNDERS: &str = "stator-peer-founders";

@@ -12,9 +12,9 @@
 //!
 //! # Invariants
 //! - A directory that is refused is left as it was. A foreign one does not even get a lock file.
-//! - `node.toml` is written only where it changes, and replaced whole (written beside, synced, renamed, the directory synced), so a crash leaves the old one
-//!   or the new one. It is made before anything else in the directory but the lock, so that a directory without it is new
-//!   or somebody else's.
+//! - `node.toml` is written only where it changes, and replaced whole (written beside, synced, renamed, the directory synced), so a
+//!   crash leaves the old one or the new one. It is made before anything else in the directory but the lock, so that a directory
+//!   without it is new or somebody else's.
 //! - The lock is the kernel's, on an open file: it ends with the process, however that ends, and two opens in one process
 //!   exclude each other as well. The file is never removed, for then two could hold a lock of that name.
 //!
@@ -30,7 +30,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FlockOperation, flock, statvfs};
 
 pub use self::error::DirError;
-pub use self::identity::{CatalogMember, FORMAT, Identity, Mode};
+pub use self::identity::{CatalogMember, FORMAT, Identity, Lengths, Mode};
 use crate::config::EngineKind;
 
 mod error;
@@ -138,12 +138,12 @@ impl DataDir {
         })
     }
 
-    /// Remembers durably, for the next start, where the catalog's replicas are.
+    /// Remembers something durably, for the next start.
     ///
     /// # Errors
-    /// A fault of the disk; either the old members or the new ones are known at the next start.
-    pub fn set_catalog(&self, members: Vec<CatalogMember>) -> Result<(), DirError> {
-        self.replace(&mut self.stored(), |identity| identity.catalog = members)
+    /// A fault of the disk; either all of the change or nothing of it is known at the next start.
+    pub(crate) fn remember(&self, change: impl FnOnce(&mut Identity)) -> Result<(), DirError> {
+        self.replace(&mut self.stored(), change)
     }
 
     fn stored(&self) -> MutexGuard<'_, Identity> {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -34,6 +35,49 @@ pub struct CatalogMember {
     pub replica_id: u64,
     /// Where others reach the node, `host:port`.
     pub address: String,
+    /// The incarnation of its data directory, once it is known: one that comes with another is not the node (R8).
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "known_to_hex",
+        deserialize_with = "known_from_hex"
+    )]
+    pub incarnation: Option<u64>,
+}
+
+/// What the leases of a cluster rest on: all of its nodes have the same (R2). In microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lengths {
+    /// For how long a follower keeps its promise to a leader that it has heard from.
+    pub election_us: u64,
+    /// For how long a lease holds.
+    pub lease_us: u64,
+}
+
+impl Lengths {
+    /// Those of a build.
+    pub(crate) fn of(config: &stator_consensus::Config) -> Self {
+        let micros = |length: Duration| u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            election_us: micros(config.election_timeout()),
+            lease_us: micros(config.lease_length()),
+        }
+    }
+
+    /// With their names, here and in the catalog.
+    pub(crate) const fn named(self) -> [(&'static str, u64); 2] {
+        [("election_us", self.election_us), ("lease_us", self.lease_us)]
+    }
+
+    /// Why `who`, with these lengths, cannot go on where `place` has others, if it has.
+    pub(crate) fn refusal(self, who: &str, agreed: Self, place: &str) -> Option<String> {
+        let mut both = self.named().into_iter().zip(agreed.named());
+        let ((name, own), (_, agreed)) = both.find(|(own, agreed)| own != agreed)?;
+        Some(format!(
+            "{who} has {name} = {own}, and {place} has {agreed}: leases rest on all nodes having the same"
+        ))
+    }
 }
 
 /// Whose directory it is.
@@ -56,6 +100,9 @@ pub struct Identity {
     /// The node's number in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_id: Option<u64>,
+    /// The lengths of elections and leases in it, if it has several nodes that hold the catalog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lengths: Option<Lengths>,
     /// Where the catalog was when last seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub catalog: Vec<CatalogMember>,
@@ -71,6 +118,7 @@ impl Identity {
             incarnation,
             cluster_id: None,
             node_id: None,
+            lengths: None,
             catalog: Vec::new(),
         }
     }
@@ -132,4 +180,17 @@ fn from_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error>
             "incarnation = {text:?} is not allowed: it must be 16 hexadecimal digits"
         ))),
     }
+}
+
+// Written and read only where it is known.
+
+fn known_to_hex<S: Serializer>(number: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match number {
+        Some(number) => to_hex(number, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn known_from_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    from_hex(deserializer).map(Some)
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{CatalogMember, DataDir, DirError, FORMAT, Identity, Mode, free_bytes};
+use super::{CatalogMember, DataDir, DirError, FORMAT, Identity, Lengths, Mode, free_bytes};
 use crate::config::EngineKind::{Fjall, Sled};
 
 fn open(dir: &Path) -> Result<DataDir, DirError> {
@@ -64,16 +64,25 @@ fn two_directories_are_told_apart() {
 #[test]
 fn what_a_node_learns_survives() {
     let dir = tempfile::tempdir().expect("tempdir");
-    let members = vec![CatalogMember { node_id: 1, replica_id: 1, address: "db1:7400".into() }];
+    let member =
+        CatalogMember { node_id: 1, replica_id: 1, address: "db1:7400".into(), incarnation: None };
+    let known = CatalogMember { incarnation: Some(u64::MAX), ..member.clone() };
+    let members = vec![member, known];
+    let lengths = Some(Lengths { election_us: 800_000, lease_us: 725_000 });
     let opened = open(dir.path()).expect("made");
     opened.join("c-17", 3).expect("joined");
     opened.join("c-17", 3).expect("the same again");
-    opened.set_catalog(members.clone()).expect("set");
+    let remembered = opened.remember(|identity| {
+        identity.catalog = members.clone();
+        identity.lengths = lengths;
+    });
+    remembered.expect("written");
     let known = opened.identity();
     drop(opened);
     let again = open(dir.path()).expect("opened");
     assert_eq!(again.identity(), known);
     assert_eq!(again.identity().catalog, members);
+    assert_eq!(again.identity().lengths, lengths);
     for (cluster, node) in [("c-18", 3), ("c-17", 4)] {
         let error = again.join(cluster, node).expect_err("another's").to_string();
         assert!(error.contains("is that of node 3 of c-17, not of node"), "{error}");

@@ -22,6 +22,7 @@ use crate::catalog::records::CATALOG_GROUP;
 use crate::metrics::{Outcome, RequestKind};
 use crate::node::Inner;
 use crate::peers::PEER_FORMAT;
+use crate::peers::grpc::sign;
 use crate::peers::introduction::{Introduced, Stranger};
 use crate::serve::{CallContext, Target};
 use crate::wire::from_replica_spec;
@@ -62,6 +63,7 @@ impl Peer for PeerDoor {
             return Err(Stranger::OldFormat(hello.format_version).into());
         }
         let from = peers.admit(&Introduced::of_hello(&hello))?;
+        let (incarnation, own) = (hello.incarnation, peers.introduction().incarnation);
         let (end, ended) = tokio::sync::mpsc::channel(1);
         let (node, peers) = (self.node.clone(), peers.clone());
         tokio::spawn(async move {
@@ -71,7 +73,8 @@ impl Peer for PeerDoor {
                     () = node.stopping() => break,
                 };
                 let Ok(Some(frame)) = frame else { break };
-                if node.has_failed() {
+                // By now another directory may be known to be the node's: what this one sends is not the node's word any more (R8).
+                if node.has_failed() || peers.incarnation(from) != Some(incarnation) {
                     break;
                 }
                 let Some(wire::peer_frame::Frame::Batch(batch)) = frame.frame else { break };
@@ -91,7 +94,9 @@ impl Peer for PeerDoor {
             drop(end);
         });
         let nothing = tokio_stream::wrappers::ReceiverStream::new(ended);
-        Ok(Response::new(Box::pin(nothing)))
+        let mut answer: Response<Self::MessagesStream> = Response::new(Box::pin(nothing));
+        sign(&mut answer, own);
+        Ok(answer)
     }
 
     async fn forward(

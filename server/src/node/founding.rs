@@ -5,14 +5,20 @@
 //! the data of the first. So a founder without data begins its replica of the catalog only once every other node that is to hold the
 //! catalog has taken it in: a node that knows the founder's number by another data directory refuses it, and the founder ends (R8).
 //! Whoever has begun has met all of them, and needs nobody but a majority ever after.
+//!
+//! What has to hold whatever becomes of the catalog's replica here is in `node.toml` before that replica begins: the directories of
+//! those that were met, and the lengths that leases rest on. The next start is judged by them before it opens or hears anything.
+//! A directory without them is older: the catalog fills them in.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use stator_consensus::NodeId;
 use stator_model::{AttributeValue, Error, Item, Number, Result};
 
 use super::Inner;
 use crate::catalog::records::{CATALOG_GROUP, record_key};
+use crate::dir::{DirError, Lengths};
 use crate::peers::Peers;
 use crate::serve::CallContext;
 
@@ -32,21 +38,35 @@ pub(super) fn is_to_meet(node: &Inner) -> bool {
     holds_catalog(node) && node.peers.is_some() && !is_member && !is_here
 }
 
-/// Begins this node's replica of the catalog, if it holds one and has never had it.
+/// Begins this node's replica of the catalog, if it holds one and has never had it. There may be votes to count from then on.
 ///
 /// # Errors
 /// Why the node cannot go on.
 pub(super) async fn begin_catalog(node: &Inner) -> std::result::Result<(), String> {
+    if let Some(peers) = &node.peers {
+        peers.settle();
+    }
     if !holds_catalog(node) || node.replicas.has_failed(CATALOG_GROUP) {
         return Ok(());
     }
+    remember(node).map_err(|error| error.to_string())?;
     let catalog = node.catalog_table();
     node.ensure_replica(&catalog.record, &catalog.partitions()[0], true).await
 }
 
+/// Remembers for the next start what leases rest on, and the directories of the nodes that hold the catalog, as far as they are known.
+pub(super) fn remember(node: &Inner) -> std::result::Result<(), DirError> {
+    let (Some(dir), Some(peers)) = (&node.dir, &node.peers) else { return Ok(()) };
+    dir.remember(|identity| {
+        identity.lengths = lengths(node);
+        for member in &mut identity.catalog {
+            member.incarnation = peers.incarnation(NodeId(member.node_id)).or(member.incarnation);
+        }
+    })
+}
+
 fn holds_catalog(node: &Inner) -> bool {
-    let catalog = node.catalog_table();
-    catalog.partitions()[0].members.iter().any(|member| member.node == node.own)
+    node.catalog_nodes().any(|holder| holder == node.own)
 }
 
 /// Begins this node's replica of the catalog once it has met the other founders.
@@ -56,12 +76,10 @@ fn holds_catalog(node: &Inner) -> bool {
 pub(super) async fn meet_and_begin(node: &Inner) -> std::result::Result<(), String> {
     if let Some(peers) = node.peers.as_ref().filter(|_| is_to_meet(node)) {
         meet(node, peers).await?;
-        let catalog = node.catalog_table();
-        if catalog.partitions()[0].members.first().is_some_and(|first| first.node == node.own) {
+        if node.catalog_nodes().next() == Some(node.own) {
             // It asks for their votes as soon as it begins, and nobody hears it who has not begun.
             let _ = tokio::time::timeout(OTHERS_TIMEOUT, others_begin(node)).await;
         }
-        peers.settle();
         begin_catalog(node).await?;
     }
     Ok(())
@@ -88,9 +106,7 @@ async fn meet(node: &Inner, peers: &Peers) -> std::result::Result<(), String> {
 
 /// Waits until the other nodes that are to hold the catalog have begun their replicas.
 async fn others_begin(node: &Inner) {
-    let catalog = node.catalog_table();
-    let members = catalog.partitions()[0].members.iter().map(|member| member.node);
-    for other in members.filter(|other| *other != node.own) {
+    for other in node.catalog_nodes().filter(|other| *other != node.own) {
         let has_begun = async || {
             let statuses = node.replica_statuses(other, &[CATALOG_GROUP.0], OTHERS_TIMEOUT).await;
             statuses.is_ok_and(|statuses| !statuses.is_empty())
@@ -110,10 +126,10 @@ pub(super) fn awaited(node: &Inner) -> Option<String> {
 
 /// The nodes, by their addresses, that are to hold the catalog and have not taken this one in yet.
 fn missing(node: &Inner, peers: &Peers) -> Vec<String> {
-    let catalog = node.catalog_table();
-    let members = catalog.partitions()[0].members.iter().map(|member| member.node);
-    let others = members.filter(|other| *other != node.own && !peers.has_met(*other));
-    others.map(|other| peers.address(other).unwrap_or_else(|| other.to_string())).collect()
+    node.catalog_nodes()
+        .filter(|other| *other != node.own && !peers.has_met(*other))
+        .map(|other| peers.address(other).unwrap_or_else(|| other.to_string()))
+        .collect()
 }
 
 /// The cluster's id is made once, by whoever finds none.
@@ -128,7 +144,7 @@ pub(super) async fn agree_on_cluster(node: &Inner, cx: &CallContext) -> Result<(
         made.insert("cluster_id".into(), node.new_cluster_id().into());
         let format = Number::from(u64::from(CATALOG_FORMAT));
         made.insert("format_version".into(), AttributeValue::N(format));
-        made.extend(as_attributes(lengths(node)));
+        made.extend(as_attributes(Lengths::of(&node.config.consensus()).named()));
         // Their ids are taken, whether they have come yet or not.
         let founders = node.config.initial_nodes.len().max(node.founders());
         made.insert("founders".into(), AttributeValue::N(Number::from(founders as u64)));
@@ -146,8 +162,7 @@ pub(super) async fn agree_on_cluster(node: &Inner, cx: &CallContext) -> Result<(
     node.catalog_format.store(format, Ordering::Relaxed);
     let why = newer_format(format);
     let why = why.or_else(|| other_founders(&record, &node.config.initial_nodes));
-    // Who votes alone makes no promise that another one's lease rests on.
-    let why = why.or_else(|| other_length(&record, lengths(node)).filter(|_| node.founders() > 1));
+    let why = why.or_else(|| other_length(node, &record));
     if let Some(why) = why {
         node.fail(&why);
         return Err(Error::internal(why));
@@ -187,30 +202,29 @@ fn other_founders(cluster: &Item, initial_nodes: &[String]) -> Option<String> {
     })
 }
 
-/// The lengths that a lease rests on, in microseconds, as the cluster's record names them: all nodes have the same (R2).
-fn lengths(node: &Inner) -> [(&'static str, u64); 2] {
-    let config = node.config.consensus();
-    let micros = |length: Duration| u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
-    [
-        ("election_us", micros(config.election_timeout())),
-        ("lease_us", micros(config.lease_length())),
-    ]
+/// What leases rest on, where they do: who votes alone makes no promise that another one's lease rests on.
+pub(super) fn lengths(node: &Inner) -> Option<Lengths> {
+    (node.founders() > 1).then(|| Lengths::of(&node.config.consensus()))
 }
 
 fn as_attributes<const N: usize>(lengths: [(&str, u64); N]) -> [(String, AttributeValue); N] {
     lengths.map(|(name, length)| (name.to_owned(), AttributeValue::N(Number::from(length))))
 }
 
-/// Why a node with these lengths is none of the cluster's, if it is not. A record without them is older than they are.
-fn other_length(cluster: &Item, own: [(&str, u64); 2]) -> Option<String> {
-    own.into_iter().find_map(|(name, own)| {
-        let agreed = cluster.get(name)?.as_n()?;
-        (*agreed != Number::from(own)).then(|| {
-            format!(
-                "this build has {name} = {own}, and the cluster has {agreed}: leases rest on all nodes having the same"
-            )
-        })
-    })
+/// The lengths in the cluster's record. One without them is older than they are.
+fn agreed_lengths(cluster: &Item) -> Option<Lengths> {
+    let length = |name| cluster.get(name)?.as_n()?.to_u64();
+    Some(Lengths { election_us: length("election_us")?, lease_us: length("lease_us")? })
+}
+
+/// Why a node with its lengths is none of the cluster's, if it is not.
+fn other_length(node: &Inner, cluster: &Item) -> Option<String> {
+    let (own, agreed, dir) = (lengths(node)?, agreed_lengths(cluster)?, node.dir.as_ref()?);
+    // Whether or not it has the same: whatever is started next on this directory is judged by what the cluster has.
+    match dir.remember(|identity| identity.lengths = Some(agreed)) {
+        Ok(()) => own.refusal("this build", agreed, "the cluster"),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -245,18 +259,20 @@ mod tests {
 
     #[test]
     fn the_catalog_knows_what_leases_rest_on() {
-        let own = [("election_us", 800_000), ("lease_us", 725_000)];
+        let own = Lengths { election_us: 800_000, lease_us: 725_000 };
         let mut cluster = record_key("cluster", "cluster");
-        assert_eq!(other_length(&cluster, own), None, "an older record");
-        cluster.extend(as_attributes(own));
-        assert_eq!(other_length(&cluster, own), None);
-        for (name, agreed) in own {
-            let mut other = cluster.clone();
-            other.extend(as_attributes([(name, agreed + 1)]));
-            let why = other_length(&other, own).expect("another length");
+        assert_eq!(agreed_lengths(&cluster), None, "an older record");
+        cluster.extend(as_attributes(own.named()));
+        assert_eq!(agreed_lengths(&cluster), Some(own));
+        assert_eq!(own.refusal("this build", own, "the cluster"), None);
+        for (name, length) in own.named() {
+            cluster.extend(as_attributes([(name, length + 1)]));
+            let agreed = agreed_lengths(&cluster).expect("known");
+            let why = own.refusal("this build", agreed, "the cluster").expect("another length");
             let said =
-                format!("this build has {name} = {agreed}, and the cluster has {}", agreed + 1);
+                format!("this build has {name} = {length}, and the cluster has {}", length + 1);
             assert!(why.starts_with(&said) && !why.contains('\n'), "{why}");
+            cluster.extend(as_attributes([(name, length)]));
         }
     }
 

@@ -1,8 +1,9 @@
 //! How a node becomes and stays a member of its cluster.
 //!
 //! The founders know each other by the list that each was started with, and begin the catalog together ([`super::founding`]). A node
-//! that joins later asks any member for an id. Then both do the same, over and over: agree on the cluster's id, write down who and where they are, learn who and where the others are, and make the replicas that the catalog says are theirs and
-//! that they have missed.
+//! that joins later asks any member for an id. Then both do the same, over and over: agree on the cluster's id, write down who and
+//! where they are, learn who and where the others are, and make the replicas that the catalog says are theirs and that they have
+//! missed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,6 +19,7 @@ use stator_storage::partition::query;
 use super::{Inner, founding};
 use crate::catalog::records::{CATALOG_GROUP, NodeRecord, catalog_schema, record_key};
 use crate::config::{is_address, is_name};
+use crate::dir::Lengths;
 use crate::peers::grpc;
 use crate::serve::CallContext;
 
@@ -102,6 +104,9 @@ async fn round(node: &Inner, cx: &CallContext) -> Result<()> {
             peers.know(record.id, &record.address);
             peers.expect(record.id, record.incarnation);
         }
+        if let Err(error) = founding::remember(node) {
+            tracing::warn!(%error, "the directories of the catalog's nodes are not written down");
+        }
     }
     make_missed_replicas(node, cx).await
 }
@@ -161,7 +166,7 @@ async fn make_missed_replicas(node: &Inner, cx: &CallContext) -> Result<()> {
 
 /// What keeps a node from joining as it says that it is, if something does. Its own configuration was checked by the same rules; but
 /// what comes is bytes, and goes into the catalog and from there to everybody.
-fn unfit(request: &wire::JoinRequest) -> Option<String> {
+fn unfit(request: &wire::JoinRequest, agreed: Option<Lengths>) -> Option<String> {
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_address(&request.address) {
         return Some("the node's address is none: it must be a host and a port".to_owned());
@@ -169,8 +174,11 @@ fn unfit(request: &wire::JoinRequest) -> Option<String> {
     if !request.zone.is_empty() && !is_name(&request.zone) {
         return Some("the node's zone is no name".to_owned());
     }
-    (request.version.len() > VERSION_BYTES_MAX || !plain(&request.version))
-        .then(|| "the node's version is none".to_owned())
+    if request.version.len() > VERSION_BYTES_MAX || !plain(&request.version) {
+        return Some("the node's version is none".to_owned());
+    }
+    let theirs = Lengths { election_us: request.election_us, lease_us: request.lease_us };
+    agreed.and_then(|agreed| theirs.refusal("the node's build", agreed, "the cluster"))
 }
 
 /// Asks a member of a cluster for an id there. Tries all that were named, until one answers or the time is over.
@@ -209,10 +217,8 @@ pub(crate) async fn ask_to_join(
 impl Inner {
     /// Where the other nodes are that hold the catalog.
     fn catalog_addresses(&self) -> Vec<String> {
-        let catalog = self.catalog_table();
-        let members = &catalog.partitions()[0].members;
-        let others = members.iter().filter(|member| member.node != self.own);
-        others.filter_map(|member| self.address_of(member.node)).collect()
+        let others = self.catalog_nodes().filter(|node| *node != self.own);
+        others.filter_map(|node| self.address_of(node)).collect()
     }
 
     /// Takes a node into the cluster: one that asks again gets the id that it has.
@@ -225,7 +231,7 @@ impl Inner {
         let cluster_id = cluster_id
             .ok_or_else(|| crate::serve::unavailable("this node is no member of a cluster yet"))?;
         // Checked before an id is given, for an id cannot be taken back.
-        if let Some(why) = unfit(&request) {
+        if let Some(why) = unfit(&request, founding::lengths(self)) {
             return Err(Error::new(ErrorKind::Validation, why));
         }
         let others = self.node_records(cx).await?;
@@ -256,11 +262,9 @@ impl Inner {
             incarnation: request.incarnation,
         };
         self.catalog_put(&record.to_item(), cx).await?;
-        let catalog = self.catalog_table();
-        let members = &catalog.partitions()[0].members;
-        let catalog_nodes = members.iter().filter_map(|member| {
-            let address = self.address_of(member.node)?;
-            Some(wire::NodeAddress { node_id: member.node.0, address })
+        let catalog_nodes = self.catalog_nodes().filter_map(|node| {
+            let address = self.address_of(node)?;
+            Some(wire::NodeAddress { node_id: node.0, address })
         });
         Ok(wire::JoinResponse { cluster_id, node_id: id.0, catalog_nodes: catalog_nodes.collect() })
     }
@@ -285,7 +289,8 @@ impl Inner {
 }
 
 /// What the catalog's replica here knew of the other nodes when this node stopped: their directories above all, for one that has
-/// lost its data must not be heard under its old id, not even before the catalog has a leader (R8).
+/// lost its data must not be heard under its old id, not even before the catalog has a leader (R8). Those that hold the catalog are
+/// known by `node.toml` as well; those that came later only from here.
 pub(super) fn recall(node: &Inner) -> Result<()> {
     let (Some(peers), Some(replica)) = (&node.peers, node.replicas.get(CATALOG_GROUP)) else {
         return Ok(());
@@ -317,10 +322,19 @@ mod tests {
             zone: zone.into(),
             version: version.into(),
             incarnation: 1,
+            election_us: 800,
+            lease_us: 700,
         };
+        let sound = |zone| request("db1.example:7400", zone, "0.1.0-rc.1+x");
+        let unfit = |request: &wire::JoinRequest| super::unfit(request, None);
         for zone in ["", "eu-1.a"] {
-            assert_eq!(unfit(&request("db1.example:7400", zone, "0.1.0-rc.1+x")), None);
+            assert_eq!(unfit(&sound(zone)), None);
         }
+        let lengths = |lease_us| Some(Lengths { election_us: 800, lease_us });
+        assert_eq!(super::unfit(&sound(""), lengths(700)), None);
+        let why = super::unfit(&sound(""), lengths(725)).expect("another length");
+        let said = "the node's build has lease_us = 700, and the cluster has 725";
+        assert!(why.starts_with(said), "{why}");
         for address in ["", "db1", "0.0.0.0:7400", "a:0", "a b:1", "a:1\n", &"a".repeat(300)] {
             assert!(unfit(&request(address, "", "1")).is_some(), "{address}");
         }

@@ -132,9 +132,14 @@ impl Inner {
         self.catalog.clone()
     }
 
+    /// The nodes that hold the catalog, by rank.
+    fn catalog_nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.catalog.partitions()[0].members.iter().map(|member| member.node)
+    }
+
     /// How many nodes founded the cluster.
     pub(crate) fn founders(&self) -> usize {
-        self.catalog.partitions()[0].members.len()
+        self.catalog_nodes().count()
     }
 
     /// Whether this node leads the catalog, as far as it knows.

@@ -8,7 +8,7 @@ use stator_proto::peer::v1 as wire;
 use super::membership;
 use super::start::{StartError, refused};
 use crate::config::NodeConfig;
-use crate::dir::{CatalogMember, DataDir};
+use crate::dir::{CatalogMember, DataDir, Lengths};
 
 /// How long a joining node asks to be taken in.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -17,8 +17,8 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Standing {
     pub(super) own: NodeId,
     pub(super) cluster_id: Option<String>,
-    /// The nodes that hold the catalog, with their addresses.
-    pub(super) catalog: Vec<(NodeId, String)>,
+    /// The nodes that hold the catalog, by rank.
+    pub(super) catalog: Vec<CatalogMember>,
 }
 
 /// Finds out who this node is: from its directory, from the list of founders, or by asking to join.
@@ -28,25 +28,28 @@ pub(super) async fn standing(
     address: &str,
 ) -> Result<Standing, StartError> {
     let identity = dir.identity();
+    let lengths = Lengths::of(&config.consensus());
+    let place = format!("the directory {}", dir.path().display());
+    let agreed = identity.lengths;
+    if let Some(why) = agreed.and_then(|agreed| lengths.refusal("this build", agreed, &place)) {
+        return Err(refused(why));
+    }
     // Before there is a cluster, too: a replica of the catalog may be here already, under the number that the first list gave.
     if !identity.catalog.is_empty() && !config.initial_nodes.is_empty() {
         agrees(config, &identity.catalog, identity.node_id.is_some())?;
     }
     if let Some(own) = identity.node_id {
-        let catalog =
-            identity.catalog.iter().map(|member| (NodeId(member.node_id), member.address.clone()));
-        return Ok(Standing {
-            own: NodeId(own),
-            cluster_id: identity.cluster_id,
-            catalog: catalog.collect(),
-        });
+        let (cluster_id, catalog) = (identity.cluster_id, identity.catalog);
+        return Ok(Standing { own: NodeId(own), cluster_id, catalog });
     }
-    let (own, cluster_id, catalog) = if !config.join.is_empty() {
+    let (own, cluster_id, holders) = if !config.join.is_empty() {
         let request = wire::JoinRequest {
             address: address.to_owned(),
             zone: config.zone.clone().unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             incarnation: identity.incarnation,
+            election_us: lengths.election_us,
+            lease_us: lengths.lease_us,
         };
         let joined =
             membership::ask_to_join(&config.join, request, JOIN_TIMEOUT).await.map_err(refused)?;
@@ -68,13 +71,22 @@ pub(super) async fn standing(
             (1..).map(NodeId).zip(config.initial_nodes.iter().cloned()).collect();
         (NodeId(place as u64 + 1), None, founders.into_iter().take(3).collect())
     };
-    let catalog: Vec<(NodeId, String)> = catalog;
-    let members = (1..).zip(&catalog).map(|(replica_id, (node, address))| CatalogMember {
-        node_id: node.0,
-        replica_id,
-        address: address.clone(),
+    let holders: Vec<(NodeId, String)> = holders;
+    let members = (1..).zip(holders).map(|(replica_id, (node, address))| {
+        // What is known of their directories, from a start that did not come as far as this one.
+        let known = identity.catalog.iter().find(|member| member.node_id == node.0);
+        let incarnation = known.and_then(|member| member.incarnation);
+        CatalogMember { node_id: node.0, replica_id, address, incarnation }
     });
-    dir.set_catalog(members.collect()).map_err(refused)?;
+    let catalog: Vec<CatalogMember> = members.collect();
+    let remembered = dir.remember(|identity| {
+        identity.catalog = catalog.clone();
+        // Whoever has taken this node in has the same lengths.
+        if cluster_id.is_some() && catalog.len() > 1 {
+            identity.lengths = Some(lengths);
+        }
+    });
+    remembered.map_err(refused)?;
     Ok(Standing { own, cluster_id, catalog })
 }
 
@@ -120,5 +132,24 @@ mod tests {
         let why = started(["b:1", "a:1", "c:1"]).await.expect_err("another list").to_string();
         assert!(why.contains("founded with") && why.contains("empty directory"), "{why}");
         assert_eq!(started(["a:1", "b:1", "c:1"]).await.ok(), Some(NodeId(1)));
+    }
+
+    #[tokio::test]
+    async fn a_directory_with_other_lengths_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let dir = DataDir::open(directory.path(), EngineKind::Memory, Mode::Cluster);
+        let dir = dir.expect("opened");
+        let config = NodeConfig::default();
+        let started = async || standing(&config, &dir, "a:1").await.map(|standing| standing.own);
+        assert_eq!(started().await.ok(), Some(NodeId(1)), "it has none");
+        let own = Lengths::of(&config.consensus());
+        dir.remember(|identity| identity.lengths = Some(own)).expect("written");
+        assert_eq!(started().await.ok(), Some(NodeId(1)));
+        let longer = Lengths { lease_us: own.lease_us + 1, ..own };
+        dir.remember(|identity| identity.lengths = Some(longer)).expect("written");
+        let why = started().await.expect_err("other lengths").to_string();
+        let parts = [format!("lease_us = {}", own.lease_us), longer.lease_us.to_string()];
+        assert!(parts.iter().all(|part| why.contains(part)) && why.contains("directory"), "{why}");
+        assert_eq!(why.lines().count(), 1);
     }
 }

@@ -17,7 +17,7 @@ use super::{Inner, Node, balance, founding, heard, intake, membership, rebuild, 
 use crate::catalog::records::NodeRecord;
 use crate::clock::{Clock, RealClock};
 use crate::config::{EngineKind, NodeConfig};
-use crate::dir::{DataDir, Mode};
+use crate::dir::{CatalogMember, DataDir, Mode};
 use crate::mailbox::mailbox;
 use crate::metrics::Metrics;
 use crate::peers::introduction::Introduction;
@@ -36,6 +36,7 @@ use crate::telemetry::{RequestIds, SlowLog};
 const HOST_WAITING_MAX: usize = 64 * 1024;
 /// How often the engine is made durable.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
+
 /// Why a node could not start. One line, for an operator.
 #[derive(Debug)]
 pub struct StartError(String);
@@ -84,7 +85,12 @@ impl Node {
         let standing = Standing {
             own: NodeId(1),
             cluster_id: None,
-            catalog: vec![(NodeId(1), "embedded".to_owned())],
+            catalog: vec![CatalogMember {
+                node_id: 1,
+                replica_id: 1,
+                address: "embedded".to_owned(),
+                incarnation: None,
+            }],
         };
         Self::start(config, dir, false, standing, "embedded".to_owned(), None).await
     }
@@ -125,7 +131,7 @@ impl Node {
         }
         let losses = Arc::new(Losses::default());
         let founders = if config.initial_nodes.is_empty() {
-            standing.catalog.iter().map(|(_, address)| address.clone()).collect()
+            standing.catalog.iter().map(|member| member.address.clone()).collect()
         } else {
             config.initial_nodes.clone()
         };
@@ -187,7 +193,8 @@ impl Node {
         };
         threads.push(flush.spawn().map_err(refused)?);
 
-        let catalog: Vec<NodeId> = standing.catalog.iter().map(|(node, _)| *node).collect();
+        let catalog: Vec<NodeId> =
+            standing.catalog.iter().map(|member| NodeId(member.node_id)).collect();
         let inner = Arc::new(Inner {
             own: standing.own,
             address,
@@ -237,8 +244,12 @@ impl Node {
             admin: None,
         };
         if let Some(peers) = &inner.peers {
-            for (id, address) in &standing.catalog {
-                peers.know(*id, address);
+            for member in &standing.catalog {
+                let id = NodeId(member.node_id);
+                peers.know(id, &member.address);
+                if let Some(incarnation) = member.incarnation {
+                    peers.expect(id, incarnation);
+                }
             }
         }
         begin(&inner, census).await.map_err(refused)?;
@@ -304,9 +315,6 @@ async fn begin(inner: &Inner, census: Census) -> Result<(), String> {
     }
     if founding::is_to_meet(inner) {
         return Ok(());
-    }
-    if let Some(peers) = &inner.peers {
-        peers.settle();
     }
     founding::begin_catalog(inner).await
 }

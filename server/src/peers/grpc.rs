@@ -110,17 +110,31 @@ impl Client {
         mut self,
         frames: impl Stream<Item = wire::PeerFrame> + Send + 'static,
     ) -> Result<Incoming, Failed> {
-        told(self.0.messages(frames).await).map(Incoming)
+        let answer = self.0.messages(frames).await?;
+        let incarnation = answer.metadata().get(PEER_INCARNATION).and_then(|it| it.to_str().ok());
+        let incarnation = incarnation.and_then(|it| u64::from_str_radix(it, 16).ok());
+        Ok(Incoming { incarnation, frames: answer.into_inner() })
     }
 }
 
 /// What comes back on a stream of messages.
-pub(super) struct Incoming(Streaming<wire::PeerFrame>);
+pub(super) struct Incoming {
+    /// The incarnation of the data directory of whoever has taken it.
+    pub(super) incarnation: Option<u64>,
+    frames: Streaming<wire::PeerFrame>,
+}
 
 impl Incoming {
     /// Waits for another frame. Answers whether one came.
     pub(super) async fn next(&mut self) -> bool {
-        matches!(self.0.message().await, Ok(Some(_)))
+        matches!(self.frames.message().await, Ok(Some(_)))
+    }
+}
+
+/// Says with an answer which data directory it is from.
+pub(crate) fn sign<T>(answer: &mut Response<T>, incarnation: u64) {
+    if let Ok(value) = format!("{incarnation:x}").parse() {
+        answer.metadata_mut().insert(PEER_INCARNATION, value);
     }
 }
 

@@ -64,10 +64,7 @@ impl Link {
         }
         let answer = client.messages(ReceiverStream::new(outgoing)).await;
         if let Some(peers) = self.peers.upgrade() {
-            peers.note_refusal(self.node, answer.as_ref().err());
-            if answer.is_ok() {
-                peers.note_met(self.node);
-            }
+            peers.note_answer(self.node, answer.as_ref().map(|incoming| incoming.incarnation));
         }
         let mut incoming = match answer {
             Ok(incoming) => incoming,

@@ -1,8 +1,9 @@
 //! The other nodes: where they are, and the ways to them.
 //!
 //! One stream of messages leads to each node ([`link`]), bounded: what has no room is dropped and reported (R9). Everything else is
-//! a call: requests sent on, replicas made and removed, their states. Each says who it is from ([`introduction`]).
+//! a call ([`calls`]). Each says who it is from ([`introduction`]).
 
+mod calls;
 #[cfg(feature = "grpc")]
 pub(crate) mod grpc;
 #[cfg(not(feature = "grpc"))]
@@ -19,15 +20,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use stator_consensus::{GroupId, NodeId, PeerMessage, ReplicaId};
-use stator_model::Error;
-use stator_proto::peer::v1 as wire;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
+pub(crate) use self::calls::{CallFailure, Failed};
 #[cfg(feature = "grpc")]
 pub(crate) use self::link::PEER_FORMAT;
 
-use self::grpc::{Channel, Client, Credentials, connect};
+use self::calls::Connection;
+use self::grpc::{Channel, Client, Credentials};
 use self::introduction::{Introduced, Introduction, OTHER_DIRECTORY, Stranger, same_founders};
 use self::queue::{Pool, Pushed, Queue};
 use self::refusing::Refusing;
@@ -39,66 +39,6 @@ use crate::snapshots::send::{Order, Orders};
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why a call to a node brought no answer.
-#[derive(Clone, Debug)]
-pub(crate) enum CallFailure {
-    /// The request was surely not sent.
-    NotSent(String),
-    /// It was sent, and then nothing came back.
-    Lost(Failed),
-}
-
-impl std::fmt::Display for CallFailure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotSent(why) => f.write_str(why),
-            Self::Lost(failed) => failed.fmt(f),
-        }
-    }
-}
-
-/// What came instead of an answer.
-#[derive(Clone, Debug)]
-pub(crate) struct Failed {
-    /// What gRPC calls it, and the text.
-    shown: String,
-    /// The text alone.
-    pub(crate) message: String,
-    /// In a word, why the node does not take this one for what it says.
-    refusal: Option<String>,
-    /// Whether a node made it: else the way did.
-    from_stator: bool,
-    /// Whether the request surely never came to be looked at.
-    never_served: bool,
-    /// Whether the request is one that is never taken.
-    pub(crate) is_invalid: bool,
-    /// What it means for a write.
-    pub(crate) error: Error,
-}
-
-impl Failed {
-    /// Nothing came at all.
-    fn silence() -> Self {
-        let message = "no answer in time".to_owned();
-        let shown = format!("DeadlineExceeded: {message}");
-        Self {
-            error: Error::uncertain(shown.clone()),
-            shown,
-            message,
-            refusal: None,
-            from_stator: false,
-            never_served: false,
-            is_invalid: false,
-        }
-    }
-}
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.shown)
-    }
-}
-
 /// The other nodes of the cluster.
 pub(crate) struct Peers {
     own: Introduction,
@@ -108,9 +48,9 @@ pub(crate) struct Peers {
     nodes: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
     /// What waits for all of them.
     queues: Arc<Pool>,
-    /// The data directories of the nodes, as the catalog knows them.
+    /// The data directories of the nodes, as the catalog or this node's own file knows them.
     expected: RwLock<BTreeMap<NodeId, u64>>,
-    /// Those of founders that the catalog has not told of yet: as they said first, or last if nothing has begun here.
+    /// Those of founders that neither has told of yet: as they said first, or last if nothing has begun here.
     believed: Mutex<BTreeMap<NodeId, u64>>,
     /// Whether this node may have counted a vote: from then on a founder that comes with another directory is another node (R8).
     is_settled: AtomicBool,
@@ -128,7 +68,7 @@ pub(crate) struct Peers {
     snapshots: Orders,
     /// Whether this node has room for entries, which the others are told.
     room: Arc<Room>,
-    /// The nodes whose disks are nearly full.
+    /// The nodes whose disks or logs are nearly full.
     pub(crate) full: Refusing,
     metrics: Arc<Metrics>,
     runtime: tokio::runtime::Handle,
@@ -139,15 +79,6 @@ struct Peer {
     address: Mutex<String>,
     queue: Arc<Queue>,
     connection: tokio::sync::Mutex<Connection>,
-}
-
-/// The connection for calls to a node.
-#[derive(Default)]
-struct Connection {
-    /// The address that it leads to, and the way.
-    channel: Option<(String, Channel)>,
-    /// When the last attempt to connect failed, and why.
-    failed: Option<(Instant, String)>,
 }
 
 /// What of the node the ways to its peers need.
@@ -202,22 +133,25 @@ impl Peers {
         *self.cluster_id.write().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
     }
 
-    /// A node does not take this one for what it says, or does so again.
-    fn note_refusal(&self, node: NodeId, why: Option<&Failed>) {
+    /// What a node makes of who this one says it is: it takes this one in, and says which data directory it has itself; or it refuses
+    /// that; or nobody was there to say.
+    fn note_answer(&self, node: NodeId, answer: Result<Option<u64>, &Failed>) {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = why.and_then(|why| Some((why, why.refusal.as_deref()?)));
+        let refused = answer.err().and_then(|failed| Some((failed, failed.refusal.as_deref()?)));
         match refused {
-            Some((why, _)) => refusals.insert(node, why.message.clone()),
+            Some((failed, _)) => refusals.insert(node, failed.message.clone()),
             None => refusals.remove(&node),
         };
         if refused.is_some_and(|(_, word)| word == OTHER_DIRECTORY) {
             self.disowned.store(true, Ordering::Release);
         }
-    }
-
-    /// A node takes this one for what it says.
-    fn note_met(&self, node: NodeId) {
-        self.met.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        if let Ok(incarnation) = answer {
+            // Whoever has taken this node in has come itself.
+            if let Some(incarnation) = incarnation {
+                self.believe(node, incarnation);
+            }
+            self.met.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        }
     }
 
     /// A node is gone: whether it takes this one in is to be seen again.
@@ -274,7 +208,7 @@ impl Peers {
         self.runtime.spawn(link.run());
     }
 
-    /// The incarnation of a node's data directory, as the catalog knows it.
+    /// The incarnation of a node's data directory, as the catalog knows it, or this node's own file.
     pub(crate) fn expect(&self, node: NodeId, incarnation: u64) {
         self.expected.write().unwrap_or_else(PoisonError::into_inner).insert(node, incarnation);
     }
@@ -310,16 +244,31 @@ impl Peers {
             };
         }
         drop(expected);
-        // A founder is believed until the catalog says otherwise, but not a second one beside it once there are votes to count.
         if usize::try_from(node.0).is_ok_and(|number| number <= self.own.founders().count()) {
-            let mut believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = believed.entry(node).or_insert(who.incarnation);
-            if !self.is_settled.load(Ordering::Acquire) {
-                *known = who.incarnation;
-            }
-            return if *known == who.incarnation { Ok(node) } else { Err(Stranger::Twin(node)) };
+            let is_it = self.believe(node, who.incarnation);
+            return if is_it { Ok(node) } else { Err(Stranger::Twin(node)) };
         }
         Err(Stranger::NotAMember(node))
+    }
+
+    /// A founder is believed until the catalog says otherwise, but not a second one beside it once there are votes to count.
+    fn believe(&self, node: NodeId, incarnation: u64) -> bool {
+        let mut believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = believed.entry(node).or_insert(incarnation);
+        if !self.is_settled.load(Ordering::Acquire) {
+            *known = incarnation;
+        }
+        *known == incarnation
+    }
+
+    /// The incarnation of a node's data directory, as far as this one knows it.
+    pub(crate) fn incarnation(&self, node: NodeId) -> Option<u64> {
+        let expected = self.expected.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(incarnation) = expected.get(&node) {
+            return Some(*incarnation);
+        }
+        drop(expected);
+        self.believed.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
     }
 
     /// Where a node is, if that is known.
@@ -335,143 +284,6 @@ impl Peers {
 
     fn peer(&self, node: NodeId) -> Option<Arc<Peer>> {
         self.nodes.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
-    }
-
-    /// A client of a node's peer door.
-    ///
-    /// # Errors
-    /// Why there is no connection; nothing was sent.
-    async fn client(&self, node: NodeId) -> Result<Client, CallFailure> {
-        let not_sent = |why: String| CallFailure::NotSent(format!("node {node}: {why}"));
-        let peer = self.peer(node).ok_or_else(|| not_sent("its address is not known".into()))?;
-        let address = peer.address.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let asked = Instant::now();
-        let mut connection = peer.connection.lock().await;
-        if let Some((known, channel)) = &connection.channel
-            && *known == address
-        {
-            return Ok(self.client_on(channel.clone()));
-        }
-        // Those who waited here for an attempt that failed do not all make one of their own, one after the other.
-        if let Some((at, why)) = &connection.failed
-            && *at > asked
-        {
-            return Err(not_sent(why.clone()));
-        }
-        match connect(&address).await {
-            Ok(fresh) => {
-                *connection = Connection { channel: Some((address, fresh.clone())), failed: None };
-                Ok(self.client_on(fresh))
-            }
-            Err(why) => {
-                connection.failed = Some((Instant::now(), why.clone()));
-                Err(not_sent(why))
-            }
-        }
-    }
-
-    /// The connection to a node has failed: the next call makes a new one.
-    async fn disconnect(&self, node: NodeId) {
-        if let Some(peer) = self.peer(node) {
-            peer.connection.lock().await.channel = None;
-        }
-    }
-
-    /// Calls a node, and waits for its answer, for so long at most.
-    ///
-    /// # Errors
-    /// Whether the request was sent at all.
-    async fn ask<T, F>(
-        &self,
-        node: NodeId,
-        timeout: Duration,
-        ask: impl FnOnce(Client) -> F + Send,
-    ) -> Result<T, CallFailure>
-    where
-        F: Future<Output = Result<T, Failed>> + Send,
-    {
-        let deadline = Instant::now() + timeout;
-        let client = match tokio::time::timeout_at(deadline, self.client(node)).await {
-            Ok(client) => client?,
-            Err(_) => return Err(CallFailure::NotSent("no connection in time".into())),
-        };
-        match tokio::time::timeout_at(deadline, ask(client)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(failed)) if failed.refusal.is_some() => {
-                self.note_refusal(node, Some(&failed));
-                let why = format!("node {node} refuses this one: {}", failed.message);
-                Err(CallFailure::NotSent(why))
-            }
-            Ok(Err(failed)) => {
-                // An answer that a node made is no fault of the connection.
-                if !failed.from_stator {
-                    self.disconnect(node).await;
-                }
-                if failed.never_served {
-                    return Err(CallFailure::NotSent(failed.message));
-                }
-                Err(CallFailure::Lost(failed))
-            }
-            Err(_) => {
-                // Callers with little time say nothing of the connection.
-                if timeout >= CONNECT_TIMEOUT {
-                    self.disconnect(node).await;
-                }
-                Err(CallFailure::Lost(Failed::silence()))
-            }
-        }
-    }
-
-    /// Sends a request on.
-    ///
-    /// # Errors
-    /// Whether it was sent at all.
-    pub(crate) async fn forward(
-        &self,
-        node: NodeId,
-        request: wire::ForwardRequest,
-        timeout: Duration,
-    ) -> Result<wire::ForwardResponse, CallFailure> {
-        self.ask(node, timeout, |client| client.forward(request)).await
-    }
-
-    /// Has a node make replicas.
-    ///
-    /// # Errors
-    /// Whether it was asked at all.
-    pub(crate) async fn ensure_replicas(
-        &self,
-        node: NodeId,
-        request: wire::EnsureReplicasRequest,
-        timeout: Duration,
-    ) -> Result<wire::EnsureReplicasResponse, CallFailure> {
-        self.ask(node, timeout, |client| client.ensure_replicas(request)).await
-    }
-
-    /// Has a node remove replicas.
-    ///
-    /// # Errors
-    /// Whether it was asked at all.
-    pub(crate) async fn remove_replicas(
-        &self,
-        node: NodeId,
-        request: wire::RemoveReplicasRequest,
-        timeout: Duration,
-    ) -> Result<wire::RemoveReplicasResponse, CallFailure> {
-        self.ask(node, timeout, |client| client.remove_replicas(request)).await
-    }
-
-    /// The states of a node's replicas.
-    ///
-    /// # Errors
-    /// Whether it was asked at all.
-    pub(crate) async fn replica_status(
-        &self,
-        node: NodeId,
-        request: wire::ReplicaStatusRequest,
-        timeout: Duration,
-    ) -> Result<wire::ReplicaStatusResponse, CallFailure> {
-        self.ask(node, timeout, |client| client.replica_status(request)).await
     }
 }
 

@@ -87,10 +87,13 @@ impl Client {
     }
 }
 
-pub(super) enum Incoming {}
+pub(super) struct Incoming {
+    pub(super) incarnation: Option<u64>,
+    never: Channel,
+}
 
 impl Incoming {
     pub(super) async fn next(&mut self) -> bool {
-        match *self {}
+        match self.never {}
     }
 }

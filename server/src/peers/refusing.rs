@@ -2,8 +2,8 @@
 //!
 //! Leaders here propose nothing that most of a partition's replicas would soon not take: it would wait, and end in doubt. A node says
 //! so at the whole of its disk's reserve and drops entries at the half of it, so that what is on its way by then still finds its place;
-//! of its log it says so when it is full. What is known of a node is forgotten when it says otherwise, when its stream ends, and when it has said nothing for a while: one that
-//! died while it was full is dead, and not full.
+//! of its log it says so when it is full. What is known of a node is forgotten when it says otherwise, when its stream ends, and
+//! when it has said nothing for a while: one that died while it was full is dead, and not full.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,8 @@
 use stator_consensus::Class;
+use stator_proto::metadata::PEER_INCARNATION;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tonic::codegen::http::Response;
 
 use super::*;
@@ -46,12 +48,15 @@ async fn one_directory_speaks_for_a_node() {
     let other = Err(Stranger::OtherDirectory(NodeId(2)));
     assert_eq!(peers.admit(&from(2, 21, "")), Ok(NodeId(2)));
     assert_eq!(peers.admit(&from(2, 22, "")), Ok(NodeId(2)), "nothing has begun");
+    assert_eq!(peers.incarnation(NodeId(2)), Some(22), "whose streams are heard");
     peers.settle();
     let twin = Err(Stranger::Twin(NodeId(2)));
     assert_eq!(peers.admit(&from(2, 23, "")), twin, "another directory under the same id");
+    assert_eq!(peers.incarnation(NodeId(2)), Some(22));
     peers.expect(NodeId(2), 23);
     assert_eq!(peers.admit(&from(2, 23, "")), Ok(NodeId(2)), "the catalog knows better");
     assert_eq!(peers.admit(&from(2, 22, "")), other);
+    assert_eq!(peers.incarnation(NodeId(2)), Some(23));
     for number in [0, 1] {
         let nobody = Err(Stranger::NotAMember(NodeId(number)));
         assert_eq!(peers.admit(&from(number, 11, "")), nobody, "none of the others");
@@ -134,7 +139,8 @@ async fn one_stream(listener: TcpListener, end: oneshot::Receiver<()>) {
     let (stream, _) = listener.accept().await.expect("a connection");
     let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
     let (call, mut respond) = connection.accept().await.expect("a call").expect("sound");
-    let head = Response::builder().header("content-type", "application/grpc").body(());
+    let head = Response::builder().header("content-type", "application/grpc");
+    let head = head.header(PEER_INCARNATION, "15").body(());
     let _answer = respond.send_response(head.expect("a head"), false).expect("sent");
     tokio::select! {
         // It has to be driven for anything to go out.
@@ -160,6 +166,7 @@ async fn a_stream_that_breaks_is_reported() {
     };
     let met = peers.clone();
     soon(Box::new(move || met.has_met(NodeId(2)))).await.expect("the stream stands");
+    assert_eq!(peers.incarnation(NodeId(2)), Some(0x15), "who was met is known");
     peers.send(NodeId(2), message(2));
     assert_eq!(*reported.lock().expect("no panic"), [], "there is room, and a way");
     end.send(()).expect("it waits");

@@ -13,14 +13,17 @@ use stator_proto::operation::encode_request;
 use stator_proto::peer::v1 as wire;
 use stator_proto::peer::v1::forward_response::Result as Forwarded;
 use stator_proto::peer::v1::peer_client::PeerClient;
+use stator_proto::peer::v1::peer_frame::Frame;
 use stator_server::Node;
 use stator_server::config::NodeConfig;
-use tokio::time::{Instant, sleep};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 
 use crate::cluster::{Cluster, PATIENCE, get, put};
 
@@ -143,6 +146,46 @@ async fn calls_of_strangers_are_refused_with_a_word() {
     let status = client.replica_status(wire::ReplicaStatusRequest::default()).await;
     assert_eq!(status.expect("a member is believed").into_inner().groups.len(), 2);
     assert_eq!(get(&node, "music", "song").await.as_deref(), Some("kept"));
+}
+
+/// A stream of messages that a node has taken.
+async fn stream(
+    node: &Node,
+    from: &Sender,
+) -> (mpsc::Sender<wire::PeerFrame>, Streaming<wire::PeerFrame>) {
+    let (frames, outgoing) = mpsc::channel(4);
+    let hello = wire::PeerFrame { frame: Some(Frame::Hello(from.hello())) };
+    frames.send(hello).await.expect("there is room");
+    let answer = from.client(node).await.messages(ReceiverStream::new(outgoing)).await;
+    (frames, answer.expect("it is taken").into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_founder_that_another_has_taken_the_place_of_is_heard_no_more() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let any = NodeConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        admin_listen: None,
+        ..NodeConfig::default()
+    };
+    let bound = stator_server::Sockets::bind(&any).await.expect("a port");
+    // The other two never come, so this one has not begun: whoever comes last is believed.
+    let own = bound.address().expect("an address").to_string();
+    let list = [own, "127.0.0.1:1".into(), "127.0.0.1:2".into()];
+    let node = founder(directory.path(), bound, &list).await;
+    let second = |incarnation: &str| {
+        let sender = Sender::default().saying(PEER_CLUSTER, "").saying(PEER_NODE, "2");
+        sender.saying(PEER_INCARNATION, incarnation).saying(PEER_FOUNDERS, &list.join(","))
+    };
+    let nothing = || wire::PeerFrame { frame: Some(Frame::Batch(wire::MessageBatch::default())) };
+    let (frames, mut former) = stream(&node, &second("21")).await;
+    frames.send(nothing()).await.expect("it stands");
+    let _latter = stream(&node, &second("22")).await;
+    frames.send(nothing()).await.expect("it stands until it is looked at");
+    let end =
+        timeout(PATIENCE, former.message()).await.expect("what the former sends is not taken");
+    assert!(!matches!(end, Ok(Some(_))), "{end:?}");
+    tokio::task::spawn_blocking(move || drop(node)).await.expect("dropped");
 }
 
 /// What a node answers to a request that was sent on to it.

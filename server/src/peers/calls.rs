@@ -1,0 +1,223 @@
+//! Calls to other nodes: requests sent on, replicas made and removed, their states.
+//!
+//! A failure says whether the request may have been served, for on that its caller's answer rests: what was surely not sent can be
+//! tried elsewhere, and what was may have been done.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use stator_consensus::NodeId;
+use stator_model::Error;
+use stator_proto::peer::v1 as wire;
+use tokio::time::Instant;
+
+use super::grpc::{Channel, Client, connect};
+use super::{CONNECT_TIMEOUT, Peers};
+
+/// Why a call to a node brought no answer.
+#[derive(Clone, Debug)]
+pub(crate) enum CallFailure {
+    /// The request was surely not sent.
+    NotSent(String),
+    /// It was sent, and then nothing came back.
+    Lost(Failed),
+}
+
+impl std::fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotSent(why) => f.write_str(why),
+            Self::Lost(failed) => failed.fmt(f),
+        }
+    }
+}
+
+/// What came instead of an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Failed {
+    /// What gRPC calls it, and the text.
+    pub(super) shown: String,
+    /// The text alone.
+    pub(crate) message: String,
+    /// In a word, why the node does not take this one for what it says.
+    pub(super) refusal: Option<String>,
+    /// Whether a node made it: else the way did.
+    pub(super) from_stator: bool,
+    /// Whether the request surely never came to be looked at.
+    pub(super) never_served: bool,
+    /// Whether the request is one that is never taken.
+    pub(crate) is_invalid: bool,
+    /// What it means for a write.
+    pub(crate) error: Error,
+}
+
+impl Failed {
+    /// Nothing came at all.
+    fn silence() -> Self {
+        let message = "no answer in time".to_owned();
+        let shown = format!("DeadlineExceeded: {message}");
+        Self {
+            error: Error::uncertain(shown.clone()),
+            shown,
+            message,
+            refusal: None,
+            from_stator: false,
+            never_served: false,
+            is_invalid: false,
+        }
+    }
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// The connection for calls to a node.
+#[derive(Default)]
+pub(super) struct Connection {
+    /// The address that it leads to, and the way.
+    channel: Option<(String, Channel)>,
+    /// When the last attempt to connect failed, and why.
+    failed: Option<(Instant, String)>,
+}
+
+impl Peers {
+    /// A client of a node's peer door.
+    ///
+    /// # Errors
+    /// Why there is no connection; nothing was sent.
+    pub(super) async fn client(&self, node: NodeId) -> Result<Client, CallFailure> {
+        let not_sent = |why: String| CallFailure::NotSent(format!("node {node}: {why}"));
+        let peer = self.peer(node).ok_or_else(|| not_sent("its address is not known".into()))?;
+        let address = peer.address.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let asked = Instant::now();
+        let mut connection = peer.connection.lock().await;
+        if let Some((known, channel)) = &connection.channel
+            && *known == address
+        {
+            return Ok(self.client_on(channel.clone()));
+        }
+        // Those who waited here for an attempt that failed do not all make one of their own, one after the other.
+        if let Some((at, why)) = &connection.failed
+            && *at > asked
+        {
+            return Err(not_sent(why.clone()));
+        }
+        match connect(&address).await {
+            Ok(fresh) => {
+                *connection = Connection { channel: Some((address, fresh.clone())), failed: None };
+                Ok(self.client_on(fresh))
+            }
+            Err(why) => {
+                connection.failed = Some((Instant::now(), why.clone()));
+                Err(not_sent(why))
+            }
+        }
+    }
+
+    /// The connection to a node has failed: the next call makes a new one.
+    async fn disconnect(&self, node: NodeId) {
+        if let Some(peer) = self.peer(node) {
+            peer.connection.lock().await.channel = None;
+        }
+    }
+
+    /// Calls a node, and waits for its answer, for so long at most.
+    ///
+    /// # Errors
+    /// Whether the request was sent at all.
+    async fn ask<T, F>(
+        &self,
+        node: NodeId,
+        timeout: Duration,
+        ask: impl FnOnce(Client) -> F + Send,
+    ) -> Result<T, CallFailure>
+    where
+        F: Future<Output = Result<T, Failed>> + Send,
+    {
+        let deadline = Instant::now() + timeout;
+        let client = match tokio::time::timeout_at(deadline, self.client(node)).await {
+            Ok(client) => client?,
+            Err(_) => return Err(CallFailure::NotSent("no connection in time".into())),
+        };
+        match tokio::time::timeout_at(deadline, ask(client)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(failed)) if failed.refusal.is_some() => {
+                self.note_answer(node, Err(&failed));
+                let why = format!("node {node} refuses this one: {}", failed.message);
+                Err(CallFailure::NotSent(why))
+            }
+            Ok(Err(failed)) => {
+                // An answer that a node made is no fault of the connection.
+                if !failed.from_stator {
+                    self.disconnect(node).await;
+                }
+                if failed.never_served {
+                    return Err(CallFailure::NotSent(failed.message));
+                }
+                Err(CallFailure::Lost(failed))
+            }
+            Err(_) => {
+                // Callers with little time say nothing of the connection.
+                if timeout >= CONNECT_TIMEOUT {
+                    self.disconnect(node).await;
+                }
+                Err(CallFailure::Lost(Failed::silence()))
+            }
+        }
+    }
+
+    /// Sends a request on.
+    ///
+    /// # Errors
+    /// Whether it was sent at all.
+    pub(crate) async fn forward(
+        &self,
+        node: NodeId,
+        request: wire::ForwardRequest,
+        timeout: Duration,
+    ) -> Result<wire::ForwardResponse, CallFailure> {
+        self.ask(node, timeout, |client| client.forward(request)).await
+    }
+
+    /// Has a node make replicas.
+    ///
+    /// # Errors
+    /// Whether it was asked at all.
+    pub(crate) async fn ensure_replicas(
+        &self,
+        node: NodeId,
+        request: wire::EnsureReplicasRequest,
+        timeout: Duration,
+    ) -> Result<wire::EnsureReplicasResponse, CallFailure> {
+        self.ask(node, timeout, |client| client.ensure_replicas(request)).await
+    }
+
+    /// Has a node remove replicas.
+    ///
+    /// # Errors
+    /// Whether it was asked at all.
+    pub(crate) async fn remove_replicas(
+        &self,
+        node: NodeId,
+        request: wire::RemoveReplicasRequest,
+        timeout: Duration,
+    ) -> Result<wire::RemoveReplicasResponse, CallFailure> {
+        self.ask(node, timeout, |client| client.remove_replicas(request)).await
+    }
+
+    /// The states of a node's replicas.
+    ///
+    /// # Errors
+    /// Whether it was asked at all.
+    pub(crate) async fn replica_status(
+        &self,
+        node: NodeId,
+        request: wire::ReplicaStatusRequest,
+        timeout: Duration,
+    ) -> Result<wire::ReplicaStatusResponse, CallFailure> {
+        self.ask(node, timeout, |client| client.replica_status(request)).await
+    }
+}
