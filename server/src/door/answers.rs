@@ -5,20 +5,24 @@
 //! what all connections have, until the last of it is with the operating system.
 //!
 //! Who sends an answer is done with it long before: HTTP/2 takes all of a piece as soon as the client takes a byte, and asks for the
-//! next one. So what counts is tied to the bytes themselves, whoever has them, and not to the body that they come from.
+//! next one. So what counts is tied to the bytes themselves, whoever has them, and not to the body that they come from; and an
+//! answer goes out in small pieces, each of which makes room once it is gone, and is a sign that the client reads.
 //!
-//! What would be over is thrown away and refused, if it only read. A write is answered in any case; the connection is cut off when
-//! the answers to its writes are as much again as its share. And when the answers of all are more than half of what may be, those
-//! connections go whose clients have not read anything for a while: one that reads nothing has a share, and many do not have all.
+//! What would be over is thrown away and refused, if it only read; a page of a stream waits for its room before it is read. A write
+//! is answered in any case; the connection is cut off when the answers to its writes are as much again as its share. And when more
+//! than half of all room is taken, those connections go whose clients have not read anything for a while of what is there for them:
+//! one that reads nothing has a share, and many do not have all. Room that waits for the node, and not for the client, accuses
+//! nobody: that of a page that is being read, and of what its stream was asked with. What streams are asked with leaves a quarter
+//! of all room to answers, so that they do not wait for each other.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use tonic::body::Body;
@@ -31,6 +35,8 @@ use crate::metrics::Metrics;
 const SMALL: usize = 1 << 10;
 /// The largest answer, with something for its frame: a batch of items.
 const LARGEST: usize = 17 << 20;
+/// An answer goes out in pieces of so many bytes: frames of HTTP/2, as most clients take them.
+const PIECE: usize = 16 << 10;
 /// How long a client may read nothing, when room is short.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -48,15 +54,19 @@ pub(super) struct Whole {
 #[derive(Debug)]
 pub(super) struct Answers {
     held: AtomicUsize,
-    /// When the client last took an answer, or had none to take, in milliseconds.
+    /// What of that waits for the client.
+    unread: AtomicUsize,
+    /// When the client last took something, or had nothing to take, in milliseconds.
     moved_ms: AtomicU64,
     whole: Arc<Whole>,
 }
 
-/// An answer that waits, until it is dropped.
+/// Room that is taken, until it is dropped: of an answer that waits, or is going to.
 #[derive(Debug)]
 pub(super) struct Held {
     bytes: usize,
+    /// Whether it waits for the client.
+    is_unread: bool,
     answers: Arc<Answers>,
 }
 
@@ -74,7 +84,7 @@ impl Whole {
 
     /// A connection came in.
     pub(super) fn enter(&self, guest: &Arc<Guest>) {
-        self.lock().push(Arc::downgrade(guest));
+        lock(&self.guests).push(Arc::downgrade(guest));
     }
 
     /// Cuts off those who read nothing, if there is not much room left.
@@ -84,9 +94,9 @@ impl Whole {
 
     fn sweep_at(&self, now_ms: u64) {
         let is_short = self.held.load(Ordering::Relaxed) > self.max / 2;
-        self.lock().retain(|guest| {
+        lock(&self.guests).retain(|guest| {
             let Some(guest) = guest.upgrade() else { return false };
-            if is_short && guest.answers.is_stuck(now_ms) {
+            if is_short && guest.answers.is_stuck_at(now_ms) {
                 guest.cut_off();
             }
             true
@@ -96,16 +106,13 @@ impl Whole {
     fn now_ms(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Guest>>> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Answers {
     pub(super) fn of_connection(whole: &Arc<Whole>) -> Arc<Self> {
         let moved_ms = AtomicU64::new(whole.now_ms());
-        Arc::new(Self { held: AtomicUsize::new(0), moved_ms, whole: whole.clone() })
+        let (held, unread) = Default::default();
+        Arc::new(Self { held, unread, moved_ms, whole: whole.clone() })
     }
 
     /// The most that the connection may have: the largest answer always fits, if there are no others.
@@ -115,40 +122,58 @@ impl Answers {
 
     /// An answer of so many bytes is to wait: `None` if there is no room for it.
     pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Option<Held> {
-        if bytes <= SMALL {
-            return Some(self.held(0));
-        }
-        let order = Ordering::Relaxed;
-        let within =
-            |max: usize| move |held: usize| held.checked_add(bytes).filter(|held| *held <= max);
-        let before = self.held.fetch_update(order, order, within(self.max())).ok()?;
-        if self.whole.held.fetch_update(order, order, within(self.whole.max)).is_err() {
-            self.held.fetch_sub(bytes, order);
-            return None;
-        }
-        Some(self.taken(bytes, before))
+        self.held(0).comes_to(bytes)
+    }
+
+    /// Room for an answer that is not there yet: `None` if there is none.
+    pub(super) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        self.grow(bytes, self.max(), self.whole.max).then(|| self.held(bytes))
+    }
+
+    /// Room for what a stream of pages is asked with, which waits for the client until it asks for the first one.
+    pub(super) fn take_request(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        let bytes = counting(bytes);
+        let (own_max, whole_max) = (self.max() / 4 * 3, self.whole.max / 4 * 3);
+        self.grow(bytes, own_max, whole_max).then(|| self.held(bytes).unread())
     }
 
     /// An answer waits that cannot be taken back. The connection may be over its share with it.
     pub(super) fn take_anyway(self: &Arc<Self>, bytes: usize) -> Held {
-        if bytes <= SMALL {
-            return self.held(0);
-        }
-        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
-        self.whole.held.fetch_add(bytes, Ordering::Relaxed);
-        self.taken(bytes, before)
-    }
-
-    fn taken(self: &Arc<Self>, bytes: usize, before: usize) -> Held {
-        if before == 0 {
-            self.moved_ms.store(self.whole.now_ms(), Ordering::Relaxed);
-        }
-        self.whole.metrics.answer_waits(bytes);
-        self.held(bytes)
+        let bytes = counting(bytes);
+        self.grow(bytes, usize::MAX, usize::MAX);
+        self.held(bytes).unread()
     }
 
     fn held(self: &Arc<Self>, bytes: usize) -> Held {
-        Held { bytes, answers: self.clone() }
+        Held { bytes, is_unread: false, answers: self.clone() }
+    }
+
+    /// Whether so many more bytes were taken.
+    fn grow(&self, bytes: usize, own_max: usize, whole_max: usize) -> bool {
+        if bytes == 0 {
+            return true;
+        }
+        let order = Ordering::Relaxed;
+        let within =
+            |max: usize| move |held: usize| held.checked_add(bytes).filter(|held| *held <= max);
+        if self.held.fetch_update(order, order, within(own_max)).is_err() {
+            return false;
+        }
+        if self.whole.held.fetch_update(order, order, within(whole_max)).is_err() {
+            self.held.fetch_sub(bytes, order);
+            return false;
+        }
+        self.whole.metrics.answer_waits(bytes);
+        true
+    }
+
+    fn shrink(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.whole.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.whole.metrics.answer_went(bytes);
     }
 
     /// Whether the connection has more than it can be let have.
@@ -156,68 +181,145 @@ impl Answers {
         self.held.load(Ordering::Relaxed) > self.max().saturating_mul(2)
     }
 
-    fn is_stuck(&self, now_ms: u64) -> bool {
+    /// Whether something waits for the client, and it has taken nothing for a while.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_stuck_at(self.whole.now_ms())
+    }
+
+    fn is_stuck_at(&self, now_ms: u64) -> bool {
         let moved = Duration::from_millis(self.moved_ms.load(Ordering::Relaxed));
-        self.held.load(Ordering::Relaxed) > 0
+        self.unread.load(Ordering::Relaxed) > 0
             && Duration::from_millis(now_ms).saturating_sub(moved) >= PATIENCE
+    }
+
+    fn moved(&self) {
+        self.moved_ms.store(self.whole.now_ms(), Ordering::Relaxed);
+    }
+}
+
+/// How many bytes count of an answer.
+const fn counting(bytes: usize) -> usize {
+    if bytes <= SMALL { 0 } else { bytes }
+}
+
+impl Held {
+    /// The answer for which room was reserved is there, and has so many bytes: it waits for the client. `None` if there is no room
+    /// for all of them.
+    pub(super) fn comes_to(mut self, bytes: usize) -> Option<Self> {
+        let (bytes, answers) = (counting(bytes), &self.answers);
+        let (more, less) = (bytes.saturating_sub(self.bytes), self.bytes.saturating_sub(bytes));
+        if !answers.grow(more, answers.max(), answers.whole.max) {
+            return None;
+        }
+        answers.shrink(less);
+        self.bytes = bytes;
+        Some(self.unread())
+    }
+
+    fn unread(mut self) -> Self {
+        self.set_unread(true);
+        self
+    }
+
+    /// It waits for the client, or the client for the node.
+    fn set_unread(&mut self, is_unread: bool) {
+        if std::mem::replace(&mut self.is_unread, is_unread) == is_unread || self.bytes == 0 {
+            return;
+        }
+        let unread = &self.answers.unread;
+        if !is_unread {
+            unread.fetch_sub(self.bytes, Ordering::Relaxed);
+            self.answers.moved();
+        } else if unread.fetch_add(self.bytes, Ordering::Relaxed) == 0 {
+            self.answers.moved();
+        }
+    }
+
+    /// Goes together with another of the same connection that waits for the client, as this one does.
+    fn merge(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// So many bytes of it, or all that there are.
+    fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { bytes, is_unread: self.is_unread, answers: self.answers.clone() }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.bytes == 0 {
-            return;
-        }
-        let whole = &self.answers.whole;
-        self.answers.moved_ms.store(whole.now_ms(), Ordering::Relaxed);
-        self.answers.held.fetch_sub(self.bytes, Ordering::Relaxed);
-        whole.held.fetch_sub(self.bytes, Ordering::Relaxed);
-        whole.metrics.answer_went(self.bytes);
+        self.set_unread(false);
+        self.answers.shrink(self.bytes);
     }
 }
 
 /// The answers of a response: one, or page after page.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
-    /// Those of which no bytes are made yet.
-    held: Mutex<Vec<Held>>,
-    /// The leave to send page after page, and the request that they are read by.
-    _stream: Option<(Vec<OwnedSemaphorePermit>, Option<Held>)>,
+    /// Those that have not gone out in pieces yet.
+    held: Mutex<Option<Held>>,
+    /// The request that pages are read by.
+    request: Mutex<Option<Held>>,
+    /// The leave to send page after page.
+    _leaves: Vec<OwnedSemaphorePermit>,
 }
 
 impl Outgoing {
     /// Page after page. What is given here is given back once the last byte is gone, or the client.
     pub(super) fn stream(leaves: Vec<OwnedSemaphorePermit>, request: Option<Held>) -> Self {
-        Self { held: Mutex::default(), _stream: Some((leaves, request)) }
+        Self { held: Mutex::default(), request: Mutex::new(request), _leaves: leaves }
     }
 
     /// An answer is about to be made into bytes.
     pub(super) fn add(&self, held: Held) {
-        self.lock().push(held);
+        let mut all = lock(&self.held);
+        match &mut *all {
+            Some(all) => all.merge(held),
+            None => *all = Some(held),
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The next page is being made, or waits for the client: what it is asked with waits for the same.
+    pub(super) fn set_unread(&self, is_unread: bool) {
+        if let Some(request) = &mut *lock(&self.request) {
+            request.set_unread(is_unread);
+        }
     }
+
+    /// What counts of the next bytes that go out, which may be the last of those that are there.
+    fn piece(&self, bytes: usize, is_last: bool) -> Option<Held> {
+        let mut held = lock(&self.held);
+        if is_last { held.take() } else { held.as_mut().map(|held| held.split(bytes)) }
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A response whose answers are counted, if it has any, until all their bytes are gone.
 pub(super) fn counted(mut response: Response<Body>) -> Response<Body> {
     match response.extensions_mut().remove::<Arc<Outgoing>>() {
-        Some(outgoing) => response.map(|body| Body::new(Counted { body, outgoing })),
+        Some(outgoing) => {
+            response.map(|body| Body::new(Counted { body, left: Bytes::new(), outgoing }))
+        }
         None => response,
     }
 }
 
 struct Counted {
     body: Body,
+    /// What has been made into bytes and has not gone out.
+    left: Bytes,
     outgoing: Arc<Outgoing>,
 }
 
-/// Bytes of a response, with the answers that they are: whole ones, as encoding makes them.
+/// Some bytes of a response, with what counts of them.
 struct Piece {
     bytes: Bytes,
-    _held: Vec<Held>,
+    _held: Option<Held>,
     _outgoing: Arc<Outgoing>,
 }
 
@@ -235,86 +337,27 @@ impl http_body::Body for Counted {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        let counted = |bytes| {
-            let held = std::mem::take(&mut *self.outgoing.lock());
-            Bytes::from_owner(Piece { bytes, _held: held, _outgoing: self.outgoing.clone() })
-        };
-        frame.map_ok(|frame| frame.map_data(counted))
+        if self.left.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) => self.left = bytes,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let bytes = PIECE.min(self.left.len());
+        let bytes = self.left.split_to(bytes);
+        let held = self.outgoing.piece(bytes.len(), self.left.is_empty());
+        let piece = Piece { bytes, _held: held, _outgoing: self.outgoing.clone() };
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(piece)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.left.is_empty() && self.body.is_end_stream()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::budget;
-    use super::super::lobby::Lobby;
-    use super::*;
-
-    fn whole() -> Arc<Whole> {
-        Whole::new(8 * LARGEST, Arc::new(Metrics::new(1, 0)))
-    }
-
-    #[test]
-    fn a_connection_has_a_share_and_all_have_a_bound() {
-        let whole = whole();
-        let connections: Vec<_> = (0..9).map(|_| Answers::of_connection(&whole)).collect();
-        let greedy = &connections[0];
-        let first = greedy.take(LARGEST).expect("room");
-        let second = greedy.take(LARGEST).expect("a quarter is two of the largest");
-        assert!(greedy.take(SMALL + 1).is_none() && greedy.take(usize::MAX).is_none());
-        assert!(greedy.take(SMALL).is_some(), "small ones are not counted");
-        let others: Vec<_> = connections[1..].iter().filter_map(|own| own.take(LARGEST)).collect();
-        assert_eq!(others.len(), 6, "all together have no more than eight");
-        drop(first);
-        assert!(connections[8].take(LARGEST).is_some());
-        drop((second, others));
-        assert_eq!(whole.held.load(Ordering::Relaxed), 0);
-        assert!(connections.iter().all(|own| own.held.load(Ordering::Relaxed) == 0));
-        assert!(whole.metrics.encode().contains("stator_waiting_answers_bytes 0"));
-    }
-
-    #[test]
-    fn writes_are_answered_until_it_is_too_much() {
-        let whole = whole();
-        let own = Answers::of_connection(&whole);
-        let mut held: Vec<_> = (0..4).map(|_| own.take_anyway(LARGEST)).collect();
-        assert!(!own.is_too_much() && own.take(SMALL + 1).is_none());
-        held.push(own.take_anyway(SMALL + 1));
-        assert!(own.is_too_much());
-        held.pop();
-        assert!(!own.is_too_much());
-    }
-
-    #[test]
-    fn who_reads_nothing_goes_when_room_is_short() {
-        let whole = whole();
-        let lobby = Lobby::new(9, whole.metrics.clone(), whole.clone());
-        let read = budget::Whole::new(0, whole.metrics.clone());
-        let guests: Vec<_> =
-            (0..3).map(|_| lobby.enter(budget::Budget::of_connection(&read))).collect();
-        let cut = || guests.iter().map(|guest| guest.is_cut()).collect::<Vec<_>>();
-        let mut held: Vec<_> = guests[..2]
-            .iter()
-            .flat_map(|guest| [(); 2].map(|()| guest.answers.take(LARGEST).expect("room")))
-            .collect();
-        let late = whole.now_ms() + 2 * u64::try_from(PATIENCE.as_millis()).expect("short");
-        whole.sweep_at(late);
-        assert_eq!(cut(), [false; 3], "there is room enough");
-        held.push(guests[2].answers.take(LARGEST).expect("room"));
-        whole.sweep_at(whole.now_ms());
-        assert_eq!(cut(), [false; 3], "there was no time to read");
-        for guest in &guests[1..] {
-            guest.answers.moved_ms.store(late, Ordering::Relaxed);
-        }
-        whole.sweep_at(late);
-        assert_eq!(cut(), [true, false, false]);
-    }
-}
+#[path = "answers_tests.rs"]
+mod tests;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stator_model::api::{self, Operation};
-use stator_model::{Error, Result};
+use stator_model::limits::{ITEM_BYTES_MAX, PAGE_BYTES_MAX};
+use stator_model::{Error, ErrorKind, Result};
 use stator_proto::metadata::{FORWARDED_TO, REQUEST_ID, detail_bytes_max};
 use stator_proto::operation::{Effect, WireOperation};
 use stator_proto::status::to_status;
@@ -25,6 +26,10 @@ use crate::serve::CallContext;
 const LEFT_FOR_WORDS: Duration = Duration::from_millis(10);
 /// Streams of pages at once, of all connections: each may hold a page or two for a slow client, and what it was asked with.
 const PAGE_STREAMS_MAX: usize = 256;
+/// The room that a page of a stream is read with: few come to more.
+const PAGE_ROOM: usize = PAGE_BYTES_MAX + ITEM_BYTES_MAX;
+/// How often a stream that waits for room looks whether there is some.
+const PAGE_PAUSE: Duration = Duration::from_millis(20);
 
 /// The door.
 pub(crate) struct ClientDoor {
@@ -261,8 +266,8 @@ unary! {
 }
 
 impl ClientDoor {
-    /// Answers page after page, as fast as the client takes them. Each page has the call's deadline for itself, so that a long
-    /// stream is not cut off by the time of its first page.
+    /// Answers page after page, as fast as the client takes them and there is room for them. Each page has the call's deadline for
+    /// itself, so that a long stream is not cut off by the time of its first page.
     fn pages<O>(
         &self,
         request: tonic::Request<O::RequestMessage>,
@@ -286,12 +291,15 @@ impl ClientDoor {
             self.node.metrics.throttled();
             return Err(refusal(&crate::serve::throttled(), &cx, &metadata));
         };
-        let kept = hold(&self.node, guest.as_ref(), effect::<O>(), bytes)
-            .map_err(|error| refusal(&error, &cx, &metadata))?;
+        let kept = guest.as_ref().map(|guest| guest.answers.take_request(bytes));
+        if let Some(None) = kept {
+            self.node.metrics.throttled();
+            return Err(refusal(&crate::serve::throttled(), &cx, &metadata));
+        }
         // Read as the client takes them: one that is gone, or takes none, has none read for it.
         let (node, metadata, request_id) =
             (self.node.clone(), Arc::new(metadata), cx.request_id.clone());
-        let outgoing = Arc::new(Outgoing::stream(leaves, kept));
+        let outgoing = Arc::new(Outgoing::stream(leaves, kept.flatten()));
         let pages = outgoing.clone();
         let stream = futures::stream::unfold(Some(request), move |left| {
             let (node, next, request_id) = (node.clone(), next.clone(), request_id.clone());
@@ -299,18 +307,14 @@ impl ClientDoor {
             async move {
                 let mut request = left?;
                 let cx = node.context(request_id, timeout);
-                let page = async {
-                    let answer = call(&node, request.clone(), bytes, &cx).await?;
-                    let more = next(&mut request, &answer);
-                    let page: O::ResponseMessage = answer.into();
-                    let held = hold(&node, guest.as_ref(), effect::<O>(), O::answer_bytes(&page))?;
-                    if let Some(held) = held {
-                        pages.add(held);
+                pages.set_unread(false);
+                let page = page(&node, guest.as_deref(), &mut request, &next, bytes, &cx).await;
+                pages.set_unread(true);
+                Some(match page {
+                    Ok((page, held, more)) => {
+                        held.into_iter().for_each(|held| pages.add(held));
+                        (Ok(page), more.then_some(request))
                     }
-                    Ok((page, more))
-                };
-                Some(match page.await {
-                    Ok((page, more)) => (Ok(page), more.then_some(request)),
                     Err(error) => (Err(refusal(&error, &cx, &metadata)), None),
                 })
             }
@@ -319,6 +323,52 @@ impl ClientDoor {
         response.extensions_mut().insert(outgoing);
         name(response.metadata_mut(), &cx);
         Ok(response)
+    }
+}
+
+/// Reads a page of a stream, once there is room for it; and tells whether there are more, for which the request is changed.
+///
+/// # Errors
+/// What the page is refused with. That there is no room is no reason yet: it is waited for, for as long as the page has time, the
+/// node does not stop, and the client takes what there is for it.
+async fn page<O: WireOperation + Clone>(
+    node: &Inner,
+    guest: Option<&Guest>,
+    request: &mut O,
+    next: impl Fn(&mut O, &O::Answer) -> bool,
+    bytes: usize,
+    cx: &CallContext,
+) -> Result<(O::ResponseMessage, Option<Held>, bool)> {
+    let mut room = PAGE_ROOM;
+    loop {
+        let held = guest.map(|guest| guest.answers.reserve(room));
+        let read = match held {
+            Some(None) => Err(crate::serve::throttled()),
+            held => call(node, request.clone(), bytes, cx).await.map(|answer| (answer, held)),
+        };
+        let refused = match read {
+            Ok((answer, held)) => {
+                let mut asked = request.clone();
+                let more = next(&mut asked, &answer);
+                let page: O::ResponseMessage = answer.into();
+                // Values of a byte or two come to more than they count. Such a page is read again, once there is room for that.
+                room = O::answer_bytes(&page);
+                let held = held.flatten().map(|held| held.comes_to(room));
+                if !matches!(held, Some(None)) {
+                    *request = asked;
+                    return Ok((page, held.flatten(), more));
+                }
+                crate::serve::throttled()
+            }
+            Err(error) if error.kind() == ErrorKind::Throttling => error,
+            Err(error) => return Err(error),
+        };
+        let has_time = cx.left(node.clock.monotonic_ns()) > PAGE_PAUSE;
+        if !has_time || node.is_stopping() || guest.is_some_and(|guest| guest.answers.is_stuck()) {
+            node.metrics.throttled();
+            return Err(refused);
+        }
+        tokio::time::sleep(PAGE_PAUSE).await;
     }
 }
 

@@ -34,12 +34,8 @@ pub(super) async fn tell(node: Arc<Inner>, health: HealthReporter) {
     say(&health, false).await;
 }
 
-/// Before anything is known, nothing is served.
-pub(super) async fn begin(health: &HealthReporter) {
-    say(health, false).await;
-}
-
-async fn say(health: &HealthReporter, serves: bool) {
+/// Says whether the node serves. Before anything is known, it does not.
+pub(super) async fn say(health: &HealthReporter, serves: bool) {
     let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
     for service in SERVICES {
         health.set_service_status(service, status).await;

@@ -40,7 +40,7 @@ const HEADERS_MAX: u32 = 16 << 10;
 /// Serves clients and peers until the node stops.
 pub(crate) async fn serve(node: Arc<Inner>, listener: TcpListener) {
     let (reporter, health_service) = tonic_health::server::health_reporter();
-    health::begin(&reporter).await;
+    health::say(&reporter, false).await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

@@ -8,8 +8,7 @@ use stator_consensus::{Class, Event, GroupId, NodeId, PeerMessage, ReplicaId};
 use stator_model::error::Retry;
 use stator_model::{Error, ErrorKind, Request, Result};
 use stator_proto::error::to_detail;
-use stator_proto::operation::Effect;
-use stator_proto::operation::{decode_request, encode_answer};
+use stator_proto::operation::{Effect, decode_request, encode_answer};
 use stator_proto::peer::v1 as wire;
 use stator_proto::peer::v1::peer_server::Peer;
 use stator_storage::partition::Member;
@@ -21,6 +20,7 @@ use crate::catalog::look::REPLICAS_AT_ONCE;
 use crate::catalog::records::CATALOG_GROUP;
 use crate::metrics::{Outcome, RequestKind};
 use crate::node::Inner;
+use crate::node::room::Full;
 use crate::peers::PEER_FORMAT;
 use crate::peers::grpc::sign;
 use crate::peers::introduction::{Introduced, Stranger};
@@ -79,7 +79,7 @@ impl Peer for PeerDoor {
                 }
                 let Some(wire::peer_frame::Frame::Batch(batch)) = frame.frame else { break };
                 node.heard.heard(from, node.clock.monotonic_ns());
-                peers.full.note(from, batch.refuses_entries);
+                peers.full.note(from, full(&batch));
                 node.replicas.tell_hosts(|| Event::Ping(from));
                 for message in batch.messages {
                     take(&node, from, message);
@@ -89,7 +89,7 @@ impl Peer for PeerDoor {
                     tokio::time::sleep(FLOODED_PAUSE).await;
                 }
             }
-            peers.full.note(from, false);
+            peers.full.note(from, None);
             // Dropped here, which ends the other direction, and with it the stream.
             drop(end);
         });
@@ -300,6 +300,15 @@ fn take(node: &Inner, from: NodeId, message: wire::GroupMessage) {
             replica = message.from.0,
             "dropped a message of a replica that is not that node's"
         );
+    }
+}
+
+/// What the sender of a batch says that it has no room on.
+const fn full(batch: &wire::MessageBatch) -> Option<Full> {
+    match (batch.log_full, batch.refuses_entries) {
+        (true, _) => Some(Full::Log),
+        (false, true) => Some(Full::Disk),
+        (false, false) => None,
     }
 }
 

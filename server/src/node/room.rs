@@ -5,9 +5,13 @@
 //!   all goes on │ leaders here take  │ followers here take no   │ the engine fails: the spare file is given up for what
 //!               │ no writes of items │ entries of items either  │ is on its way, and the engine is opened again
 //! ```
-//! At the first mark the other nodes are told, too: leaders there take no writes of partitions most of whose replicas are such. They
-//! are told the same of a log that is full: followers here take no entries until it has been truncated.
+//! At the first mark the other nodes are told, too: leaders there take no writes of partitions most of whose replicas are such.
 //! The catalog goes on in between: deleting a table is how an operator makes room.
+//!
+//! A log that is full is another thing: followers here take no entries at all until it has been truncated, not even the catalog's.
+//! The others are told which of the two it is. They are not told of a follower that takes no entries because much of what is
+//! committed is left to apply: it does again with every batch that is applied, and sets a pace. What is over that the leader refuses
+//! by its own bound, and an engine that does not go on at all for want of room is told of as a full disk.
 //!
 //! The *spare file* is an eighth of the reserve that is really there, whoever fills the disk. What is committed and not applied
 //! keeps a leader from strong reads, so there has to be room to apply it. An engine that fails with the file gone stays as it
@@ -27,6 +31,15 @@ const LOOK_EVERY_NS: u64 = 200_000_000;
 
 /// The spare file's name.
 const SPARE: &str = "spare";
+
+/// What a node has no room on: the more entries it refuses, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Full {
+    /// The disk: entries of items are refused, or soon will be.
+    Disk,
+    /// The log: all entries are.
+    Log,
+}
 
 /// The disk's reserve.
 pub(crate) struct Room {
@@ -94,9 +107,12 @@ impl Room {
         }
     }
 
-    /// Whether entries of items are refused here, or soon will be, which the other nodes are told.
-    pub(crate) fn refuses_entries(&self) -> bool {
-        self.log_full.load(Ordering::Relaxed) > 0 || self.refusal().is_some()
+    /// Why entries are refused here, or soon will be, which the other nodes are told.
+    pub(crate) fn full(&self) -> Option<Full> {
+        if self.log_full.load(Ordering::Relaxed) > 0 {
+            return Some(Full::Log);
+        }
+        self.refusal().map(|_| Full::Disk)
     }
 
     /// Why reads that need what was written last are refused, if they are: it cannot be applied.
@@ -193,15 +209,19 @@ mod tests {
     #[test]
     fn others_are_told_of_a_full_log_as_of_a_full_disk() {
         let room = |min_free| Room::new(Some(std::env::temp_dir()), min_free, Arc::new(RealClock));
-        assert!(room(u64::MAX / 2).refuses_entries());
+        let scarce = room(u64::MAX / 2);
+        assert_eq!(scarce.full(), Some(Full::Disk));
+        scarce.note_log_full(true);
+        assert_eq!(scarce.full(), Some(Full::Log), "that is the worse");
         let ample = room(0);
-        assert!(!ample.refuses_entries());
+        assert_eq!(ample.full(), None);
         ample.note_log_full(true);
         ample.note_log_full(true);
         ample.note_log_full(false);
-        assert!(ample.refuses_entries() && ample.refusal().is_none(), "another host waits on");
+        assert_eq!(ample.full(), Some(Full::Log), "another host waits on");
+        assert!(ample.refusal().is_none());
         ample.note_log_full(false);
-        assert!(!ample.refuses_entries());
+        assert_eq!(ample.full(), None);
     }
 
     #[test]

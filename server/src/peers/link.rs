@@ -10,6 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Peers;
 use super::grpc::{Channel, Client, connect};
 use super::queue::Queue;
+use crate::node::room::Full;
 
 /// The format version of what goes between nodes.
 pub(crate) const PEER_FORMAT: u32 = 1;
@@ -78,7 +79,7 @@ impl Link {
             tokio::select! {
                 messages = self.queue.take() => {
                     let Some(peers) = self.peers.upgrade() else { return true };
-                    let frame = frame(messages, peers.room.refuses_entries());
+                    let frame = frame(messages, peers.room.full());
                     drop(peers);
                     if frames.send(frame).await.is_err() {
                         return true;
@@ -114,7 +115,7 @@ pub(crate) fn hello(peers: &Peers) -> wire::PeerFrame {
     }
 }
 
-fn frame(messages: Vec<PeerMessage>, refuses_entries: bool) -> wire::PeerFrame {
+fn frame(messages: Vec<PeerMessage>, full: Option<Full>) -> wire::PeerFrame {
     let messages = messages.into_iter().map(|message| wire::GroupMessage {
         group: message.group.0,
         from_replica: message.from.0,
@@ -127,6 +128,10 @@ fn frame(messages: Vec<PeerMessage>, refuses_entries: bool) -> wire::PeerFrame {
         }
         .into(),
     });
-    let batch = wire::MessageBatch { messages: messages.collect(), refuses_entries };
+    let batch = wire::MessageBatch {
+        messages: messages.collect(),
+        refuses_entries: full.is_some(),
+        log_full: full == Some(Full::Log),
+    };
     wire::PeerFrame { frame: Some(wire::peer_frame::Frame::Batch(batch)) }
 }

@@ -68,7 +68,7 @@ pub(crate) struct Peers {
     snapshots: Orders,
     /// Whether this node has room for entries, which the others are told.
     room: Arc<Room>,
-    /// The nodes whose disks or logs are nearly full.
+    /// The nodes that have no room for entries.
     pub(crate) full: Refusing,
     metrics: Arc<Metrics>,
     runtime: tokio::runtime::Handle,

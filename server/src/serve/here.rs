@@ -14,6 +14,7 @@ use super::route::Attempt;
 use crate::catalog::records::CATALOG_GROUP;
 use crate::mailbox::Refused;
 use crate::node::Inner;
+use crate::node::room::Full;
 use crate::replicas::Replica;
 use crate::shell::{Claim, HostEvent, Token};
 
@@ -22,6 +23,11 @@ const READ_ATTEMPTS: usize = 8;
 
 /// How long those wait that are refused because the disk is full.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(500);
+/// Why writes are refused that most replicas would not take.
+const MOST_ARE_FULL: &str = "Most of the partition's replicas have no room for writes: their disks or their logs are nearly full. Reads go on.";
+/// The same of the catalog's, which a disk has room for that is nearly full.
+const LOGS_ARE_FULL: &str =
+    "Most of the catalog's replicas have no room for writes: their logs are full. Reads go on.";
 /// How long a read waits for an engine that has no room to apply what it needs.
 const APPLY_PATIENCE: Duration = Duration::from_millis(200);
 
@@ -206,16 +212,21 @@ impl Inner {
     }
 
     /// Whether there is room for writes: refused before the log or the engine run out of disk. The catalog's few and small ones
-    /// are what the reserve is for: deleting a table is how an operator makes room.
+    /// are what the disk's reserve is for: deleting a table is how an operator makes room. In a log that is full they have none.
     fn admits_writes(&self, replica: &Replica) -> Result<()> {
         if self.replicas.log_stalled() {
             self.metrics.throttled();
             return Err(throttled());
         }
-        if replica.spec.group == CATALOG_GROUP {
-            return Ok(());
-        }
-        match self.room.refusal().or_else(|| self.peers_refusal(replica)) {
+        let refusal = match replica.spec.group {
+            CATALOG_GROUP => {
+                self.peers_refuse(replica, Full::Log).then(|| LOGS_ARE_FULL.to_owned())
+            }
+            _ => self.room.refusal().or_else(|| {
+                self.peers_refuse(replica, Full::Disk).then(|| MOST_ARE_FULL.to_owned())
+            }),
+        };
+        match refusal {
             None => Ok(()),
             Some(why) => {
                 self.metrics.throttled();
@@ -225,13 +236,11 @@ impl Inner {
         }
     }
 
-    /// Why writes are refused that most of the partition's replicas would not take, if they would not.
-    fn peers_refusal(&self, replica: &Replica) -> Option<String> {
-        let peers = self.peers.as_ref()?;
+    /// Whether this node leads a partition, most of whose replicas would not take what those refuse who are so full.
+    fn peers_refuse(&self, replica: &Replica, full: Full) -> bool {
         let nodes = replica.spec.members.iter().map(|member| NodeId(member.node));
-        (peers.full.block(nodes) && replica.view.leader() == Some(self.own)).then(|| {
-            "Most of the partition's replicas have no room for writes: their disks or their logs are nearly full. Reads go on.".to_owned()
-        })
+        self.peers.as_ref().is_some_and(|peers| peers.full.block(nodes, full))
+            && replica.view.leader() == Some(self.own)
     }
 }
 

@@ -2,6 +2,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stator_consensus::ReplicaView;
+use stator_model::api::CreateTable;
+use stator_model::schema::{KeyAttribute, KeySchema, KeyType};
 use stator_storage::engine::memory::MemoryEngine;
 use stator_storage::machine::AppliedMark;
 use stator_storage::partition::{PartitionApplier, initialise};
@@ -9,7 +11,7 @@ use stator_storage::partition::{PartitionApplier, initialise};
 use super::*;
 use crate::config::NodeConfig;
 use crate::mailbox::{Inbox, mailbox};
-use crate::node::Node;
+use crate::node::{Node, Sockets};
 use crate::snapshots::tests::{TERM, spec};
 
 async fn node() -> Node {
@@ -241,4 +243,66 @@ async fn what_is_known_of_the_catalog_here_is_looked_at_again_too() {
         Some(7)
     });
     assert_eq!(closed, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_catalog_is_not_written_while_most_logs_are_full() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let port = ([127, 0, 0, 1], 0).into();
+    let any = NodeConfig { listen: port, admin_listen: Some(port), ..NodeConfig::default() };
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        sockets.push(Sockets::bind(&any).await.expect("a port"));
+    }
+    let addresses: Vec<_> =
+        sockets.iter().map(|bound| bound.address().expect("an address")).collect();
+    let mut nodes = Vec::new();
+    for (listen, sockets) in addresses.iter().zip(sockets) {
+        let config = NodeConfig {
+            data_dir: directory.path().join(listen.port().to_string()),
+            initial_nodes: addresses.iter().map(ToString::to_string).collect(),
+            listen: *listen,
+            ..any.clone()
+        };
+        nodes.push(Node::serve(config, sockets).await.expect("starts"));
+    }
+    for node in &nodes {
+        node.wait_ready(LONG).await.expect("ready");
+    }
+    let create = async |node: &Node, n: u32| {
+        let id = KeyAttribute { name: "id".into(), key_type: KeyType::S };
+        let request = CreateTable {
+            table_name: format!("table-{n}"),
+            key_schema: KeySchema { partition: id, sort: None },
+            partitions: Some(1),
+            deletion_protection: false,
+        };
+        node.call(request.into(), "test".into(), Some(LONG / 10)).await.map(|_| ())
+    };
+    // Their rooms alone say so: what they are sent they take.
+    let followers = || nodes.iter().filter(|node| !node.inner.leads_catalog());
+    assert_eq!(followers().count(), 2);
+    followers().for_each(|node| node.inner.room.note_log_full(true));
+    let mut n = 0;
+    let refused = tokio::time::timeout(LONG / 10, async {
+        loop {
+            n += 1;
+            if let Err(error) = create(&nodes[0], n).await {
+                return error;
+            }
+        }
+    });
+    let error = refused.await.expect("the leader is told");
+    assert_eq!((error.kind(), error.applied()), (ErrorKind::Throttling, Applied::No), "{error}");
+    assert_eq!(error.message(), LOGS_ARE_FULL);
+    assert_eq!(error.retry(), Retry::After(FULL_DISK_PAUSE));
+    followers().for_each(|node| node.inner.room.note_log_full(false));
+    let taken = tokio::time::timeout(LONG / 10, async {
+        while create(&nodes[0], n).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    taken.await.expect("there is room again");
+    // Joining threads would block the runtime.
+    tokio::task::spawn_blocking(move || drop(nodes)).await.expect("dropped");
 }

@@ -94,6 +94,9 @@ impl Inner {
             let attempt = match self.way_to_read(&mut attempts, partition, freshness) {
                 Way::Here(replica) => {
                     let engine = self.engine.as_ref();
+                    // On the caller's own task, although it may mean the disk: another thread costs more than most reads do. Hosts
+                    // have threads of their own; and the messages between them wait for some dozens of such reads at most, after
+                    // which tokio looks at its sockets, which is a small part of an election with any disk that writes are fast on.
                     let found = self
                         .read_here(&replica, freshness, cx, || {
                             ready(get(engine, &replica.spec, &prepared.key))

@@ -4,8 +4,9 @@
 //! partition's part is read where that partition is, and is told how much of the page is left for it.
 //!
 //! What pages hold is bounded wherever one waits. While it is read, and until its caller takes it, it has one of the few threads for
-//! long reads; what a page of Scan has so far takes room of the node's while the next partition is asked; a page from another node
-//! counts there among the answers to this one until it is here; and a page that is done is counted by the door at once.
+//! long reads; what a page of Scan has so far takes room of the node's while the next partition is asked, and it ends where there is
+//! none; a page from another node counts there among the answers to this one until it is here; and a page that is done is counted by
+//! the door at once.
 //!
 //! After half of its time a page of Scan ends with the next item that is found; or, where a partition is empty, with a key in it that
 //! nobody has: a table of a thousand partitions with next to nothing in them is more than can be read in the time of one page.
@@ -21,7 +22,7 @@ use stator_storage::partition::read::ReadError;
 use stator_storage::partition::{Stop, query, scan};
 
 use super::CallContext;
-use super::here::{Freshness, throttled};
+use super::here::Freshness;
 use super::item::unwrap;
 use super::route::{Attempt, Attempts, Way};
 use crate::catalog::records::PartitionRecord;
@@ -97,27 +98,30 @@ impl Inner {
         let mut answer = ScanAnswer::default();
         let mut part = request.clone();
         let first = table.index_of(prepared.start.hash);
-        let partitions = &table.partitions()[first..];
-        let (mut room, mut uncounted) = (self.answer_room(), 0);
+        let end = table.partitions().partition_point(|one| one.first_hash <= prepared.last_hash);
+        let partitions = &table.partitions()[first..end.max(first)];
+        let mut room = self.answer_room();
         for (place, partition) in partitions.iter().enumerate() {
-            if partition.first_hash > prepared.last_hash {
-                break;
-            }
-            if !room.take(std::mem::take(&mut uncounted)) {
-                self.metrics.throttled();
-                return Err(throttled());
-            }
+            let next = partitions.get(place + 1);
             part.limit = request.limit.map(|limit| limit.saturating_sub(answer.scanned_count));
             // Not in the first one, so that every page goes on by a partition at least.
             let is_late = place > 0 && expired();
             if is_late {
                 part.limit = Some(part.limit.map_or(1, |limit| limit.min(1)));
             }
-            let page = self.scan_partition(&table, partition, &part, cx).await?;
-            let Some(mut page) = page else { return Ok(None) };
+            let mut page = loop {
+                let page = self.scan_partition(&table, partition, &part, cx).await?;
+                let Some(page) = page else { return Ok(None) };
+                let bytes = page.items.iter().map(|item| item.as_bytes().len()).sum();
+                if next.is_none() || page.last_evaluated_key.is_some() || room.take(bytes) {
+                    break page;
+                }
+                // There is nowhere for it to wait for the next partition: read as far once more it says where it ends, and so does
+                // the page.
+                part.limit = Some(page.scanned_count);
+            };
             answer.count += page.count;
             answer.scanned_count += page.scanned_count;
-            uncounted = page.items.iter().map(|item| item.as_bytes().len()).sum();
             answer.items.append(&mut page.items);
             if page.last_evaluated_key.is_some() {
                 answer.last_evaluated_key = page.last_evaluated_key;
@@ -125,8 +129,7 @@ impl Inner {
             }
             if is_late
                 && page.scanned_count == 0
-                && let Some(next) = partitions.get(place + 1)
-                && next.first_hash <= prepared.last_hash
+                && let Some(next) = next
                 && let Some(key) = key_within(table.schema(), partition.first_hash..next.first_hash)
             {
                 answer.last_evaluated_key = Some(key);

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use stator_model::api::{CreateTable, DescribeTable, PutItem};
+use stator_model::api::{CreateTable, DescribeTable, PutItem, Segment, Select};
 use stator_model::schema::{KeyAttribute, TableStatus};
 use stator_model::{Answer, EncodedItem, Request};
 
@@ -43,35 +43,53 @@ async fn call(node: &Node, request: impl Into<Request>) -> Answer {
     node.call(request.into(), "test".into(), Some(LONG)).await.expect("answered")
 }
 
-#[tokio::test]
-async fn a_scan_without_time_goes_on_by_a_partition_with_each_page() {
+/// A node with a table of so many partitions, with so many items.
+async fn node_with(partitions: u32, items: usize) -> (Node, BTreeSet<String>) {
     let node = Node::embedded(NodeConfig::default(), true).await.expect("a node in memory");
     node.wait_ready(LONG).await.expect("ready");
-    let table_name = "wide".to_owned();
-    call(
-        &node,
-        CreateTable {
-            table_name: table_name.clone(),
-            key_schema: schema(KeyType::S, None),
-            partitions: Some(24),
-            deletion_protection: false,
-        },
-    )
-    .await;
+    let create = CreateTable {
+        table_name: TABLE.to_owned(),
+        key_schema: schema(KeyType::S, None),
+        partitions: Some(partitions),
+        deletion_protection: false,
+    };
+    call(&node, create).await;
     let is_active = async || {
-        let told = call(&node, DescribeTable { table_name: table_name.clone() }).await;
+        let told = call(&node, DescribeTable { table_name: TABLE.to_owned() }).await;
         matches!(told, Answer::DescribeTable(told) if told.table.status == TableStatus::Active)
     };
     while !is_active().await {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let ids: BTreeSet<String> = (0..12).map(|n| format!("id-{n}")).collect();
+    let ids: BTreeSet<String> = (0..items).map(|n| format!("id-{n}")).collect();
     for id in &ids {
-        let item = Item::from([("id".to_owned(), AttributeValue::from(id.as_str()))]);
+        let item = Item::from([
+            ("id".to_owned(), AttributeValue::from(id.as_str())),
+            ("is_even".to_owned(), AttributeValue::from(id.ends_with(['0', '2', '4', '6', '8']))),
+            ("text".to_owned(), AttributeValue::from("x".repeat(2000).as_str())),
+        ]);
         let item = EncodedItem::encode(&item);
-        call(&node, PutItem { table_name: table_name.clone(), item, ..PutItem::default() }).await;
+        let put = PutItem { table_name: TABLE.to_owned(), item, ..PutItem::default() };
+        call(&node, put).await;
     }
-    let mut request = Scan { table_name, consistent_read: true, ..Scan::default() };
+    (node, ids)
+}
+
+const TABLE: &str = "wide";
+
+fn id_of(key: &Item) -> &str {
+    key["id"].as_s().expect("a string")
+}
+
+fn ids_of(page: &ScanAnswer) -> impl Iterator<Item = String> {
+    page.items.iter().map(|item| id_of(&item.decode().expect("an item")).to_owned())
+}
+
+#[tokio::test]
+async fn a_scan_without_time_goes_on_by_a_partition_with_each_page() {
+    let (node, ids) = node_with(24, 12).await;
+    let mut request =
+        Scan { table_name: TABLE.to_owned(), consistent_read: true, ..Scan::default() };
     let (mut pages, mut empty_ends, mut found) = (0, 0, Vec::new());
     loop {
         let cx = node.inner.own_context(LONG);
@@ -79,15 +97,76 @@ async fn a_scan_without_time_goes_on_by_a_partition_with_each_page() {
         let page = page.expect("the table is what it was");
         pages += 1;
         assert!(pages <= 48, "every page goes on");
-        for item in &page.items {
-            let item = item.decode().expect("an item");
-            found.push(item["id"].as_s().expect("a string").to_owned());
-        }
+        found.extend(ids_of(&page));
         let Some(key) = page.last_evaluated_key else { break };
-        empty_ends += usize::from(!ids.contains(key["id"].as_s().expect("a string")));
+        empty_ends += usize::from(!ids.contains(id_of(&key)));
         request.exclusive_start_key = Some(key);
     }
     assert!(pages > 6 && empty_ends > 0, "{pages} pages, {empty_ends} that end at no item");
     found.sort();
     assert!(found.iter().eq(&ids), "each item once: {found:?}");
+}
+
+/// All pages of a scan: how many, what they count, and what is in them.
+async fn all_pages(node: &Node, mut request: Scan) -> (usize, u32, u32, Vec<String>) {
+    let (mut pages, mut count, mut scanned_count, mut found) = (0, 0, 0, Vec::new());
+    loop {
+        let cx = node.inner.own_context(LONG);
+        let page = node.inner.scan_partitions(&request, &cx, || false).await.expect("read");
+        let page = page.expect("the table is what it was");
+        pages += 1;
+        count += page.count;
+        scanned_count += page.scanned_count;
+        found.extend(ids_of(&page));
+        assert!(page.scanned_count > 0 || page.last_evaluated_key.is_none(), "every page goes on");
+        match page.last_evaluated_key {
+            Some(key) => request.exclusive_start_key = Some(key),
+            None => return (pages, count, scanned_count, found),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_scan_without_room_ends_with_a_partition_and_goes_on_behind_it() {
+    let (node, ids) = node_with(6, 60).await;
+    let scan = || Scan { table_name: TABLE.to_owned(), consistent_read: true, ..Scan::default() };
+    let filter = |text: &str| Scan {
+        filter_expression: Some(text.to_owned()),
+        expression_attribute_values: [(":yes".to_owned(), AttributeValue::from(true))].into(),
+        ..scan()
+    };
+    let mut scans = vec![
+        (scan(), 6, 60),
+        (Scan { limit: Some(7), ..scan() }, 9, 60),
+        (Scan { projection_expression: Some("id".to_owned()), ..scan() }, 1, 60),
+        (Scan { select: Some(Select::Count), ..scan() }, 1, 60),
+        (filter("is_even = :yes"), 6, 30),
+        (filter("id = :yes"), 1, 0),
+    ];
+    let segment = |segment| Segment { segment: Some(segment), total_segments: Some(4) };
+    scans.extend((0..4).map(|n| (Scan { segment: Some(segment(n)), ..scan() }, 2, 0)));
+    let mut with_room = Vec::new();
+    for (scan, _, _) in &scans {
+        with_room.push(all_pages(&node, scan.clone()).await);
+    }
+    // There is no room for anything from now on.
+    let mut taken = node.inner.answer_room();
+    for bytes in (10..31).rev().map(|power| 1 << power) {
+        while taken.take(bytes) {}
+    }
+    let mut of_segments = Vec::new();
+    for ((scan, pages_min, count), (_, _, _, expected)) in scans.into_iter().zip(with_room) {
+        let is_segment = scan.segment.is_some();
+        let (pages, counted, scanned, found) = all_pages(&node, scan.clone()).await;
+        assert!(pages >= pages_min, "{pages} pages of {scan:?}");
+        assert_eq!(found, expected, "{scan:?}");
+        if is_segment {
+            assert_eq!(counted, scanned);
+            of_segments.extend(found);
+        } else {
+            assert_eq!((counted, scanned), (count, 60), "{scan:?}");
+        }
+    }
+    of_segments.sort();
+    assert!(of_segments.iter().eq(&ids), "each item once: {of_segments:?}");
 }

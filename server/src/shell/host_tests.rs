@@ -13,7 +13,7 @@ use super::{HostShell, LogAccess, Outbound, in_pieces};
 use crate::clock::RealClock;
 use crate::mailbox::mailbox;
 use crate::metrics::Metrics;
-use crate::node::room::Room;
+use crate::node::room::{Full, Room};
 use crate::replicas::Replicas;
 use crate::shell::apply::ApplyMailbox;
 
@@ -183,15 +183,15 @@ fn others_are_told_of_a_full_log_until_there_is_room_again() {
     shell.stalled.push_back((None, vec![Record::Reset { group: GroupId(7), mark: mark(10) }]));
     let mut last = 10;
     while !write(&mut shell) {
-        assert!(!shell.room.refuses_entries() && last < 200, "{last} entries");
+        assert!(shell.room.full().is_none() && last < 200, "{last} entries");
         last += 1;
         shell.stalled.push_back((Some(last), vec![entry(last, 8 << 10)]));
     }
-    assert!(shell.room.refuses_entries() && shell.replicas.log_stalled());
+    assert!(shell.room.full() == Some(Full::Log) && shell.replicas.log_stalled());
     assert!(!(shell.takes_entries())(GroupId(7)));
     // It stays so for as long as nothing is released.
     shell.write_log();
-    assert!(shell.room.refuses_entries());
+    assert_eq!(shell.room.full(), Some(Full::Log));
     let truncation = Record::Truncate { group: GroupId(7), mark: mark(last - 2) };
     shell.stalled.push_back((None, vec![truncation]));
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -200,7 +200,7 @@ fn others_are_told_of_a_full_log_until_there_is_room_again() {
         shell.write_log();
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert!(!shell.room.refuses_entries() && !shell.replicas.log_stalled());
+    assert!(shell.room.full().is_none() && !shell.replicas.log_stalled());
     assert!((shell.takes_entries())(GroupId(7)));
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use h2::RecvStream;
 use prost::Message;
 use stator_model::api::Scan;
-use stator_model::{ErrorKind, Request};
+use stator_model::{Answer, ErrorKind, Request};
 use stator_proto::v1;
 use stator_server::Node;
 use stator_server::config::NodeConfig;
@@ -15,7 +15,7 @@ use tonic::codegen::http::Response;
 use crate::cluster::{PATIENCE, put};
 use crate::hostile_calls::one_node;
 use crate::watching::{Before, level};
-use crate::wire::{Wire, whole};
+use crate::wire::{Wire, status, whole};
 
 const SCAN: &str = "/stator.v1.Stator/Scan";
 const SCAN_PAGES: &str = "/stator.v1.Stator/ScanPages";
@@ -96,7 +96,15 @@ async fn pages_that_wait_for_their_rest_take_a_bounded_share() {
     let pages = futures::future::join_all(pages).await;
     let refused: Vec<_> = pages.iter().filter_map(|page| page.as_ref().err()).collect();
     assert!(refused.iter().all(|error| error.kind() == ErrorKind::Throttling), "{refused:?}");
-    assert!(!refused.is_empty() && refused.len() < 90, "{} refused", refused.len());
+    assert!(refused.len() < 90, "{} refused", refused.len());
+    // Those that found no room for their rest end before it.
+    let read = pages.iter().filter_map(|page| match page.as_ref().ok()? {
+        Answer::Scan(page) => Some(page),
+        other => panic!("{other:?}"),
+    });
+    let (whole, short): (Vec<_>, Vec<_>) = read.partition(|page| page.last_evaluated_key.is_none());
+    assert!(whole.iter().all(|page| page.items.len() == 16));
+    assert!(!short.is_empty() && short.iter().all(|page| (1..16).contains(&page.items.len())));
 }
 
 /// Begins so many streams of pages, and reads nothing of them: those that were not refused.
@@ -150,6 +158,62 @@ async fn what_streams_were_asked_with_counts_while_they_last() {
     };
     let wire = Wire::with_window(&node, 1).await;
     let held = begin_streams(&wire, 30, &scan).await;
-    assert_eq!(held.len(), 16, "a connection has room for seventeen megabytes");
+    assert_eq!(held.len(), 12, "a connection has room for seventeen megabytes, and so for pages");
     wire.vanish().await;
+}
+
+/// Leaves answers unread until there is no room for a page.
+async fn leave_no_room(node: &Node, wire: &Wire) -> Vec<Response<RecvStream>> {
+    for n in 0..3 {
+        put(node, "music", &format!("large-{n}"), &"x".repeat(390_000)).await;
+    }
+    let scan = Scan { table_name: "music".into(), ..Scan::default() };
+    let scan = whole(&v1::ScanRequest::from(scan).encode_to_vec());
+    let mut held = Vec::new();
+    loop {
+        let (answer, mut stream) = wire.open(SCAN).await.expect("open");
+        let _ = stream.send_data(scan.clone(), true);
+        let answer = timeout(PATIENCE, answer).await.expect("an answer in time");
+        let answer = answer.expect("an answer");
+        if is_refused(&answer) {
+            return held;
+        }
+        held.push(answer);
+    }
+}
+
+/// As long as no test takes.
+const LONG: Duration = Duration::from_secs(600);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_waits_for_room_for_its_pages() {
+    let cluster = one_node(|config| config.request_timeout = LONG).await;
+    let node = cluster.node(0);
+    // Less than a piece of an answer is read ahead.
+    let wire = Wire::with_window(&node, 4096).await;
+    let mut held = leave_no_room(&node, &wire).await;
+    let scan = Scan { table_name: "music".into(), limit: Some(1), ..Scan::default() };
+    let mut streams = begin_streams(&wire, 3, &scan).await;
+    assert_eq!(streams.len(), 3, "they are begun all the same");
+    // Time for them to see that there is none: what is here is not judged by it.
+    sleep(Duration::from_millis(100)).await;
+    held.truncate(held.len() / 2);
+    for stream in streams.drain(..) {
+        let status = timeout(PATIENCE, status(stream)).await.expect("to its end in time");
+        assert_eq!(status.as_deref(), Some("0"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_does_not_wait_for_a_client_that_reads_nothing() {
+    let cluster = one_node(|config| config.request_timeout = LONG).await;
+    let node = cluster.node(0);
+    let wire = Wire::with_window(&node, 4096).await;
+    let held = leave_no_room(&node, &wire).await;
+    let scan = Scan { table_name: "music".into(), ..Scan::default() };
+    let mut streams = begin_streams(&wire, 1, &scan).await;
+    let stream = streams.pop().expect("begun");
+    let status = timeout(PATIENCE, status(stream)).await.expect("not for as long as it has time");
+    assert_eq!(status.as_deref(), Some("8"));
+    drop(held);
 }
