@@ -159,7 +159,8 @@ impl World {
                 self.reached.one("restored before a snapshot");
                 continue;
             }
-            let restored = install_lost(&access, &state.snapshots, *group, replica)
+            let mark = (mark.index, mark.term);
+            let restored = install_lost(&state.snapshots, *group, replica, mark)
                 .and_then(|()| replay(&access, *group, replica).map_err(Restoring::from));
             match restored {
                 Ok(()) => replica.view.data_restored(),
@@ -270,17 +271,14 @@ fn note_committed(
     Ok(())
 }
 
-/// An installation that the engine has lost the end of is made again.
+/// An installation that the engine has lost the end of is made again: the log was reset to this mark.
 fn install_lost(
-    access: &LogAccess,
     disk: &CrashDisk,
     group: GroupId,
     replica: &mut Replica,
+    mark: (u64, u64),
 ) -> Result<(), Restoring> {
-    let applied = replica.applier.mark()?;
-    let mark = access.core().mark(group).unwrap_or_default();
-    if applied.index < mark.index {
-        let mark = (mark.index, mark.term);
+    if replica.applier.mark()?.index < mark.0 {
         install_again(disk, &mut replica.applier, group, mark)?;
     }
     Ok(())

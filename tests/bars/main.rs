@@ -60,9 +60,15 @@ struct Bar {
     is_in_tests: bool,
 }
 
-const BARS: [Bar; 8] = [
+const BARS: [Bar; 9] = [
     Bar { name: "start", claim: start::CLAIM, run: |s| Box::pin(start::run(s)), is_in_tests: true },
     Bar { name: "kills", claim: kills::CLAIM, run: |s| Box::pin(kills::run(s)), is_in_tests: true },
+    Bar {
+        name: "kills-sled",
+        claim: kills::SLED_CLAIM,
+        run: |s| Box::pin(kills::run_on_sled(s)),
+        is_in_tests: true,
+    },
     Bar {
         name: "failover",
         claim: failover::CLAIM,

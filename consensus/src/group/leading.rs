@@ -30,8 +30,8 @@ pub(super) struct Leading {
 
 /// Why the filling of an entry ended.
 enum Filled {
-    /// It is full, or there are no more requests.
-    Whole,
+    /// It is full, or there are no more requests; the outcomes that wait for it take so many bytes.
+    Whole { held: usize },
     /// The data was replaced meanwhile, or could not be read: nothing that was evaluated counts.
     Disturbed,
 }
@@ -162,8 +162,8 @@ impl<E: Evaluator, T> Group<E, T> {
             let mut draft = Draft::new(index, leading.term, cx.wall_ms);
             let filled = self.fill(cx, &mut draft, ticket)?;
             match filled {
-                Filled::Whole if self.drafted.is_empty() && draft.is_empty() => {}
-                Filled::Whole => self.propose(cx, draft),
+                Filled::Whole { .. } if self.drafted.is_empty() && draft.is_empty() => {}
+                Filled::Whole { held } => self.propose(cx, draft, held),
                 Filled::Disturbed => self.take_back(cx, index),
             }
         }
@@ -218,7 +218,7 @@ impl<E: Evaluator, T> Group<E, T> {
                 self.answer_unchanged(cx, answer, evaluated.rests_on, deadline_ns);
             }
         }
-        Ok(Filled::Whole)
+        Ok(Filled::Whole { held })
     }
 
     fn has_room(&self, cx: &Context<'_, E, T>, bytes: usize) -> bool {
@@ -229,7 +229,7 @@ impl<E: Evaluator, T> Group<E, T> {
     }
 
     /// Proposes an entry, if this replica still leads the term that it was evaluated in (R1).
-    fn propose(&mut self, cx: &mut Context<'_, E, T>, draft: Draft) {
+    fn propose(&mut self, cx: &mut Context<'_, E, T>, draft: Draft, held: usize) {
         let (index, term) = (draft.index, draft.term);
         let data = self.evaluator.seal(draft);
         let bytes = data.len();
@@ -248,9 +248,6 @@ impl<E: Evaluator, T> Group<E, T> {
         };
         if is_accepted {
             cx.effects.proposed += 1;
-            let outcomes = self.drafted.iter();
-            let held: usize =
-                outcomes.map(|(_, outcome)| self.evaluator.outcome_bytes(outcome)).sum();
             self.pending.add(index, bytes + held, std::mem::take(&mut self.drafted));
         } else {
             self.take_back(cx, index);

@@ -1,13 +1,11 @@
 use std::sync::mpsc;
 
-use stator_model::schema::{KeyAttribute, KeySchema, KeyType};
-use stator_storage::item::Region;
 use stator_storage::log::{HardState, LogEntry, Mark, Record};
 use stator_storage::partition::{Member, PartitionSpec};
 
 use super::*;
 use crate::catalog::records::CATALOG_GROUP;
-use crate::node::Node;
+use crate::node::{Node, replica_life};
 use crate::shell::apply::ApplyEvent;
 
 /// What is told of one partition, on these nodes: how far behind each replica is, and whether it lacks its data.
@@ -86,7 +84,7 @@ fn who_does_not_know_the_catalog_is_not_believed() {
     judge(&told(&[(1, Some(0), false)]), 10).expect_err("nobody knows this node");
 }
 
-const GROUP: GroupId = GroupId(9 << 32);
+const GROUP: GroupId = replica_life::tests::group(0);
 /// The term that the replica has voted in last: no entry has it.
 const TERM: u64 = 9;
 
@@ -102,19 +100,8 @@ fn known(mark: (u64, u64)) -> GroupRecovery {
 
 /// A replica of three.
 fn spec() -> PartitionSpec {
-    let id = KeyAttribute { name: "id".to_owned(), key_type: KeyType::S };
-    PartitionSpec {
-        group: GROUP,
-        table_id: 9,
-        table_name: "films".to_owned(),
-        generation: 1,
-        hash_start: 0,
-        hash_end: u64::MAX,
-        key_schema: KeySchema { partition: id, sort: None },
-        region: Region::default(),
-        members: (1..=3).map(|id| Member { replica: id, node: id }).collect(),
-        replica: 1,
-    }
+    let members = (1..=3).map(|id| Member { replica: id, node: id }).collect();
+    PartitionSpec { members, ..replica_life::tests::spec(0) }
 }
 
 #[test]

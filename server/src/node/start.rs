@@ -1,6 +1,5 @@
 //! Starting a node, in an order in which nothing is touched before it is known to be usable.
 
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -387,7 +386,6 @@ impl Shells<'_> {
             snapshots: self.snapshots.clone(),
             losses: self.losses.clone(),
             room: self.room.clone(),
-            failing_since: Cell::default(),
         };
         threads.push(host_shell.spawn(number)?);
         threads.push(apply_shell.spawn(number)?);

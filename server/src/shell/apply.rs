@@ -3,10 +3,7 @@
 //! What comes in for a group is applied in order, in one engine batch per job. A snapshot is installed in many small steps, with the
 //! jobs of other groups in between; the jobs behind it wait.
 //!
-//! An engine that fails is opened again in place; what it lost by that is applied once more from the log, which holds everything
-//! the engine has not flushed, or installed once more from a snapshot's file, which stays until then. Until it has caught up, the
-//! replicas answer no reads. On a full disk that waits for room, and the engine is read as it is meanwhile. One that fails on and on
-//! for another reason ends the node, and so does a log that cannot be read back: the log has it all, and others lead meanwhile.
+//! An engine that fails is brought back with all that it held, see [`recovery`]; then what failed is tried again.
 //!
 //! ```text
 //!   Serving ──install──▶ Installing ──last step──▶ Serving
@@ -14,12 +11,14 @@
 //!         that is not installed ──▶ Lacking
 //! ```
 
-use std::cell::Cell;
+mod recovery;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use stator_consensus::{ApplyJob, Event, InstallJob, ReplicaView};
 use stator_storage::engine::Engine;
 use stator_storage::log::Log;
@@ -35,13 +34,6 @@ use crate::node::room::Room;
 use crate::replicas::Replicas;
 use crate::snapshots::files::SnapshotFiles;
 use crate::snapshots::install::{InstallRun, Progress};
-
-/// How long to wait before a failed engine is opened once more.
-const REOPEN_PAUSE: Duration = Duration::from_millis(200);
-/// How long an engine may fail, for another reason than a full disk, before the node ends: it keeps its leaderships meanwhile.
-const ENGINE_PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 10 });
-/// Bytes of entries read back from the log at once.
-const REPLAY_BYTES: u64 = if cfg!(test) { 4 << 10 } else { 8 << 20 };
 
 /// Told the index and term of the snapshot that a replica was brought to, or that there is none.
 pub(crate) type Restored = Box<dyn FnOnce(Option<(u64, u64)>) + Send>;
@@ -98,6 +90,8 @@ struct Applying {
     /// Keeps readers and the evaluator out while the data is not whole.
     view: Arc<ReplicaView>,
     phase: Phase,
+    /// Since when the engine has failed at it, with neither a job nor a snapshot done in between.
+    failing_since: Option<Instant>,
 }
 
 /// What becomes of a replica's data.
@@ -132,8 +126,6 @@ pub(crate) struct ApplyShell {
     pub(crate) snapshots: Option<Arc<SnapshotFiles>>,
     pub(crate) losses: Arc<Losses>,
     pub(crate) room: Arc<Room>,
-    /// Since when the engine has failed, with nothing written in between.
-    pub(crate) failing_since: Cell<Option<Instant>>,
 }
 
 type All = BTreeMap<GroupId, Applying>;
@@ -165,7 +157,8 @@ impl ApplyShell {
     fn handle(&self, replicas: &mut All, event: ApplyEvent) {
         match event {
             ApplyEvent::Add { group, applier, applied, view } => {
-                replicas.insert(group, Applying { applier, applied, view, phase: Phase::Serving });
+                let (phase, failing_since) = (Phase::Serving, None);
+                replicas.insert(group, Applying { applier, applied, view, phase, failing_since });
             }
             ApplyEvent::Remove { group, done } => {
                 replicas.remove(&group);
@@ -176,12 +169,11 @@ impl ApplyShell {
             }
             ApplyEvent::Apply(job) => self.apply(replicas, job),
             ApplyEvent::Install(job) => {
-                let run = self.find(job.group, (job.index, job.term), Some(&job.header));
-                self.begin_install(replicas, job.group, run, None);
+                let mark = (job.index, job.term);
+                self.install(replicas, job.group, mark, Some(&job.header), None);
             }
             ApplyEvent::Restore { group, mark, done } => {
-                let run = self.find(group, mark, None);
-                self.begin_install(replicas, group, run, Some(done));
+                self.install(replicas, group, mark, None, Some(done));
             }
         }
     }
@@ -197,11 +189,11 @@ impl ApplyShell {
             }
             match replica.apply(&job.entries) {
                 Ok(()) => {
-                    self.failing_since.set(None);
+                    replica.failing_since = None;
                     return self.applied(group, replica.applied);
                 }
                 // That brings the replica to where it was before, and the job is tried again.
-                Err(error) if is_engines(&error) => self.recover(replicas, &error),
+                Err(error) if is_engines(&error) => self.recover(replicas, group, error),
                 Err(error) => return self.fail(replicas, group, &error),
             }
         }
@@ -213,7 +205,6 @@ impl ApplyShell {
 
     fn fail(&self, replicas: &mut All, group: GroupId, error: &Error) {
         replicas.remove(&group);
-        self.failing_since.set(None);
         let reason = error.to_string();
         if matches!(error, Error::LogFailed(_)) {
             (self.fatal)(reason.clone());
@@ -225,33 +216,37 @@ impl ApplyShell {
 
     // Snapshots.
 
-    fn find(
+    /// Another snapshot is to be installed.
+    fn install(
         &self,
+        replicas: &mut All,
         group: GroupId,
         mark: (u64, u64),
-        header: Option<&bytes::Bytes>,
-    ) -> Option<InstallRun> {
-        InstallRun::new(self.snapshots.as_ref()?, group, mark, header)
+        header: Option<&Bytes>,
+        restored: Option<Restored>,
+    ) {
+        let Some(replica) = replicas.get_mut(&group) else { return };
+        replica.failing_since = None;
+        self.begin_install(group, replica, mark, header, restored);
     }
 
     /// From now on the replica's data are the snapshot's, or nobody's. What waits for a snapshot before it is dropped: it goes no
     /// further than this one.
     fn begin_install(
         &self,
-        replicas: &mut All,
         group: GroupId,
-        run: Option<InstallRun>,
+        replica: &mut Applying,
+        mark: (u64, u64),
+        header: Option<&Bytes>,
         restored: Option<Restored>,
     ) {
-        let Some(replica) = replicas.get_mut(&group) else { return };
-        match run {
-            Some(run) => {
-                tracing::info!(name = %run.name(), "a snapshot is installed");
-                let waiting = VecDeque::new();
-                replica.phase = Phase::Installing(Box::new(Installing { run, restored, waiting }));
-            }
-            None => self.lack(group, replica, restored, "its file is not here"),
-        }
+        let files = self.snapshots.as_ref();
+        let Some(run) = files.and_then(|files| InstallRun::new(files, group, mark, header)) else {
+            return self.lack(group, replica, restored, "its file is not here");
+        };
+        tracing::info!(name = %run.name(), "a snapshot is installed");
+        let waiting = VecDeque::new();
+        replica.phase = Phase::Installing(Box::new(Installing { run, restored, waiting }));
     }
 
     /// The replica has no data to go on from.
@@ -260,7 +255,6 @@ impl ApplyShell {
         self.metrics.snapshot(SnapshotStep::Failed);
         replica.phase = Phase::Lacking;
         replica.view.replace_data(0);
-        self.failing_since.set(None);
         match restored {
             Some(restored) => restored(None),
             None => {
@@ -287,7 +281,7 @@ impl ApplyShell {
         let Some(replica) = replicas.get_mut(&group) else { return };
         let Phase::Installing(installing) = &mut replica.phase else { return };
         match installing.run.step(&mut replica.applier, &replica.view) {
-            Ok(Progress::More) => self.failing_since.set(None),
+            Ok(Progress::More) => {}
             Ok(Progress::Installed(mark)) => {
                 self.installed(replicas, group, (mark.index, mark.term));
             }
@@ -295,7 +289,7 @@ impl ApplyShell {
                 let restored = installing.restored.take();
                 self.lack(group, replica, restored, &why);
             }
-            Err(error) => self.recover(replicas, &error),
+            Err(error) => self.recover(replicas, group, error),
         }
     }
 
@@ -312,12 +306,15 @@ impl ApplyShell {
         let target = replica.applied.max(mark.0);
         replica.applied = target;
         match replica.replay(group, &self.log) {
-            Ok(()) => self.losses.recovered(group),
-            Err(error) if is_engines(&error) => self.recover(replicas, &error),
-            Err(_) if self.awaits_snapshot(group, target) => {
-                replica.phase = Phase::Lacking;
-                return;
+            Ok(true) => {
+                self.losses.recovered(group);
+                // If jobs wait, the first of them will tell: an engine that fails at it may lose the snapshot each time.
+                if installing.waiting.is_empty() {
+                    replica.failing_since = None;
+                }
             }
+            Ok(false) => return,
+            Err(error) if is_engines(&error) => self.recover(replicas, group, error),
             Err(error) => return self.fail(replicas, group, &error),
         }
         match installing.restored {
@@ -327,133 +324,6 @@ impl ApplyShell {
         for job in installing.waiting {
             self.apply(replicas, job);
         }
-    }
-
-    // An engine that failed.
-
-    /// Brings back an engine that failed, with all that it held. If the node is to end it does not wait for that, for the log has it
-    /// all: without replicas, what still waits is dropped.
-    fn recover(&self, replicas: &mut All, failure: &Error) {
-        tracing::error!(error = %failure, "the engine failed: it is opened again");
-        self.metrics.engine_failed();
-        // Whatever was seen of the disk a moment ago.
-        self.room.look_again();
-        if !self.wait_for_room() || !self.comes_back(replicas, failure) {
-            replicas.clear();
-        }
-    }
-
-    /// Opens the engine again, and applies once more what it lost. All replicas share it, so all may have lost something. False if
-    /// the node is to end, which it is once this has gone on for too long.
-    fn comes_back(&self, replicas: &mut All, failure: &Error) -> bool {
-        for replica in replicas.values() {
-            replica.applier.suspend_reads();
-            replica.view.replace_data(replica.applied);
-        }
-        self.losses.begin(replicas.keys().copied());
-        if self.is_beyond_hope(failure) {
-            return false;
-        }
-        while let Err(error) = self.reopen_and_replay(replicas) {
-            if self.is_beyond_hope(&error) || self.inbox.is_closed() {
-                return false;
-            }
-            tracing::error!(%error, "the engine does not come back: it is tried again");
-            std::thread::sleep(REOPEN_PAUSE);
-        }
-        true
-    }
-
-    /// Whether an engine has failed for too long; then the node is told to end. The time on a full disk does not count.
-    fn is_beyond_hope(&self, failure: &Error) -> bool {
-        let now = Instant::now();
-        let since = self.failing_since.get().filter(|_| !matches!(failure, Error::Full(_)));
-        let since = since.unwrap_or(now);
-        self.failing_since.set(Some(since));
-        let is_over = now - since >= ENGINE_PATIENCE;
-        if is_over {
-            (self.fatal)(format!("the engine does not come back: {failure}"));
-        }
-        is_over
-    }
-
-    /// An engine that has failed on a full disk can be read as long as it is not closed: if there is no spare room for what is to
-    /// be applied, it stays open until the reserve is back, with which it will not fail again at once. Answers whether there is
-    /// room; if not, the node is to end.
-    fn wait_for_room(&self) -> bool {
-        if self.room.is_ample() || self.room.spend_spare() {
-            return true;
-        }
-        tracing::error!("the disk is full: nothing is applied until there is room, reads go on");
-        self.room.note_waited_for(true);
-        while !self.room.is_ample() {
-            if self.inbox.is_closed() {
-                return false;
-            }
-            std::thread::sleep(REOPEN_PAUSE);
-        }
-        self.room.note_waited_for(false);
-        self.failing_since.set(None);
-        true
-    }
-
-    fn reopen_and_replay(&self, replicas: &mut All) -> Result<()> {
-        self.engine.reopen()?;
-        let mut failed = Vec::new();
-        for (group, replica) in replicas.iter_mut() {
-            match self.restore(*group, replica) {
-                Ok(()) => {}
-                Err(error) if is_engines(&error) => return Err(error),
-                Err(error) => failed.push((*group, error)),
-            }
-        }
-        for (group, error) in failed {
-            self.fail(replicas, group, &error);
-        }
-        Ok(())
-    }
-
-    /// Whether the log has been reset, perhaps just now, to a snapshot that is on its way to this thread.
-    fn awaits_snapshot(&self, group: GroupId, applied: u64) -> bool {
-        self.log.mark(group).is_some_and(|mark| mark.index > applied)
-    }
-
-    /// Brings a replica to where it was before the engine lost something, or sees to it that it will be.
-    fn restore(&self, group: GroupId, replica: &mut Applying) -> Result<()> {
-        match &mut replica.phase {
-            Phase::Installing(installing) => installing.run.restart(),
-            Phase::Lacking => {}
-            Phase::Serving => {
-                let held = replica.applier.mark()?;
-                let log_mark = self.log.mark(group).map_or((0, 0), |mark| (mark.index, mark.term));
-                let replayed = (held.index >= log_mark.0).then(|| replica.replay(group, &self.log));
-                match replayed {
-                    Some(Ok(())) => {
-                        self.losses.recovered(group);
-                        return Ok(());
-                    }
-                    Some(Err(error)) if is_engines(&error) => return Err(error),
-                    _ if self.awaits_snapshot(group, replica.applied) => {
-                        replica.phase = Phase::Lacking;
-                        return Ok(());
-                    }
-                    Some(Err(error)) => return Err(error),
-                    None => {}
-                }
-                // The engine has lost a snapshot that it had not flushed yet. What was applied behind it is in the log.
-                match self.find(group, log_mark, None) {
-                    Some(run) => {
-                        let (restored, waiting) = (None, VecDeque::new());
-                        let installing = Installing { run, restored, waiting };
-                        replica.phase = Phase::Installing(Box::new(installing));
-                    }
-                    None => {
-                        self.lack(group, replica, None, "the engine lost it, and its file is gone");
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -466,37 +336,6 @@ impl Applying {
             self.applied = last.index;
         }
         Ok(())
-    }
-
-    /// Applies from what the engine holds to what it held. Then the replica may be read again.
-    fn replay(&mut self, group: GroupId, log: &Log) -> Result<()> {
-        let held = self.applier.mark()?.index;
-        self.applied = self.applied.max(held);
-        let mut next = held + 1;
-        while next <= self.applied {
-            let read = log.entries(group, next..self.applied + 1, REPLAY_BYTES).map_err(of_log)?;
-            let entries: Vec<Committed> = read
-                .into_iter()
-                .map(|entry| Committed { index: entry.index, term: entry.term, data: entry.data })
-                .collect();
-            let Some(last) = entries.last().map(|entry| entry.index) else {
-                let what = format!("entry {next} of group {} is not in the log any more", group.0);
-                return Err(Error::corruption("the log", 0, what));
-            };
-            self.applier.apply(&entries)?;
-            next = last + 1;
-        }
-        self.applier.resume_reads()?;
-        self.view.data_restored();
-        Ok(())
-    }
-}
-
-/// A fault of the log, which must not be taken for one of the engine.
-fn of_log(error: Error) -> Error {
-    match error {
-        Error::Io { .. } | Error::Full(_) => Error::LogFailed(error.to_string()),
-        other => other,
     }
 }
 

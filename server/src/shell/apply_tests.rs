@@ -1,21 +1,22 @@
 //! An engine that fails under the apply thread.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use bytes::Bytes;
 use stator_storage::disk::{CrashDisk, Fault, FaultOp};
+use stator_storage::engine::Batch;
 use stator_storage::engine::memory::MemoryEngine;
-use stator_storage::engine::{Batch, Direction, EngineSize, Isolation, KeyRange, Reader, Visitor};
 use stator_storage::log::{LogEntry, LogOptions, Mark, Record};
 use stator_storage::machine::AppliedMark;
 use stator_storage::partition::initialise;
 
+use super::recovery::ENGINE_PATIENCE;
 use super::*;
 use crate::clock::RealClock;
 use crate::mailbox::mailbox;
-use crate::snapshots::tests::{GROUP, TERM, committed, spec};
+use crate::shell::scripted::{Script, Scripted};
+use crate::snapshots::tests::{GROUP, S, TERM, committed, frames, open, receive, reset_log, spec};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -30,35 +31,28 @@ enum Fails {
     Late,
 }
 
-/// An engine that fails when it is told to, and comes back when it may.
+/// Writes fail when the test says so, and the engine comes back when it may.
+#[derive(Default)]
 struct Failing {
-    memory: MemoryEngine,
     next: Mutex<Option<Fails>>,
+    /// Which write behind each reopening fails, and loses all that was not flushed; 0: none.
+    each: AtomicUsize,
+    written: AtomicUsize,
     reopened: AtomicUsize,
-    comes_back: AtomicBool,
+    comes_back: bool,
     /// Done once, behind the first write after it came back.
     then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
-impl Reader for Failing {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        self.memory.get(key)
-    }
-
-    fn scan(&self, range: &KeyRange, direction: Direction, visit: &mut Visitor<'_>) -> Result<()> {
-        self.memory.scan(range, direction, visit)
-    }
-}
-
-impl Engine for Failing {
-    fn name(&self) -> &'static str {
-        "failing"
-    }
-
-    fn write(&self, batch: &Batch) -> Result<()> {
+impl Script for Failing {
+    fn write(&self, memory: &MemoryEngine, batch: &Batch) -> Result<()> {
+        if self.written.fetch_add(1, Ordering::SeqCst) + 1 == self.each.load(Ordering::SeqCst) {
+            memory.crash(memory.unflushed() as u64);
+            return Err(as_told());
+        }
         let fails = self.next.lock().expect("no panic").take();
         match fails {
-            None | Some(Fails::After) => self.memory.write(batch)?,
+            None | Some(Fails::After) => memory.write(batch)?,
             Some(Fails::Before) => {}
             Some(Fails::Late) => std::thread::sleep(ENGINE_PATIENCE),
         }
@@ -67,38 +61,27 @@ impl Engine for Failing {
         {
             then();
         }
-        fails.map_or(Ok(()), |_| Err(Error::Engine("as it was told".into())))
+        fails.map_or(Ok(()), |_| Err(as_told()))
     }
 
-    fn flush(&self) -> Result<()> {
-        self.memory.flush()
-    }
-
-    fn snapshot(&self) -> Option<Box<dyn Reader>> {
-        self.memory.snapshot()
-    }
-
-    fn isolation(&self) -> Isolation {
-        self.memory.isolation()
-    }
-
-    fn size(&self) -> EngineSize {
-        self.memory.size()
-    }
-
-    fn reopen(&self) -> Result<()> {
+    fn reopen(&self, memory: &MemoryEngine) -> Result<()> {
         self.reopened.fetch_add(1, Ordering::SeqCst);
-        if self.comes_back.load(Ordering::SeqCst) {
-            self.memory.reopen()
+        self.written.store(0, Ordering::SeqCst);
+        if self.comes_back {
+            memory.reopen()
         } else {
             Err(Error::Engine("it does not come back".into()))
         }
     }
 }
 
+fn as_told() -> Error {
+    Error::Engine("as it was told".into())
+}
+
 /// An apply thread with one replica that has applied entry 10.
 struct Lab {
-    engine: Arc<Failing>,
+    engine: Arc<Scripted<Failing>>,
     log: Arc<Log>,
     disk: CrashDisk,
     mailbox: ApplyMailbox,
@@ -110,13 +93,12 @@ struct Lab {
 
 impl Lab {
     fn start(comes_back: bool) -> Self {
-        let engine = Arc::new(Failing {
-            memory: MemoryEngine::new(),
-            next: Mutex::new(None),
-            reopened: AtomicUsize::new(0),
-            comes_back: AtomicBool::new(comes_back),
-            then: Mutex::default(),
-        });
+        Self::start_with(comes_back, None)
+    }
+
+    fn start_with(comes_back: bool, snapshots: Option<Arc<SnapshotFiles>>) -> Self {
+        let script = Failing { comes_back, ..Failing::default() };
+        let engine = Arc::new(Scripted { memory: MemoryEngine::new(), script });
         let mark = AppliedMark { index: 10, term: TERM, voters: vec![1, 2, 3] };
         initialise(engine.as_ref(), &spec(2), Some(&mark)).expect("begun");
         let applier = PartitionApplier::open(engine.clone(), spec(2)).expect("opens");
@@ -143,10 +125,9 @@ impl Lab {
             replicas: Arc::new(Replicas::default()),
             fatal: Arc::new(move |why| told.lock().expect("no panic").push(why)),
             metrics: Arc::new(Metrics::new(1, 0)),
-            snapshots: None,
+            snapshots,
             losses: Arc::new(Losses::default()),
             room: Arc::new(Room::new(None, 0, Arc::new(RealClock))),
-            failing_since: std::cell::Cell::default(),
         };
         let thread = shell.spawn(0).expect("a thread");
         let view = Arc::new(ReplicaView::default());
@@ -155,7 +136,19 @@ impl Lab {
     }
 
     fn fail_next(&self, fails: Fails) {
-        *self.engine.next.lock().expect("no panic") = Some(fails);
+        *self.engine.script.next.lock().expect("no panic") = Some(fails);
+    }
+
+    fn reopened(&self) -> usize {
+        self.engine.script.reopened.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the node is told to end, and answers why; then ends the thread.
+    fn end(self) -> String {
+        eventually("it is given up", || !self.ends.lock().expect("no panic").is_empty());
+        self.mailbox.0.close();
+        self.thread.join().expect("without a panic");
+        self.ends.lock().expect("no panic").remove(0)
     }
 
     fn apply(&self, index: u64) {
@@ -209,7 +202,7 @@ fn a_thread_that_is_to_end_does_not_wait_for_its_engine() {
     let lab = Lab::start(false);
     lab.fail_next(Fails::Before);
     lab.apply(11);
-    eventually("it is tried again and again", || lab.engine.reopened.load(Ordering::SeqCst) > 1);
+    eventually("it is tried again and again", || lab.reopened() > 1);
     lab.apply(12);
     lab.mailbox.0.close();
     eventually("it ends", || lab.thread.is_finished());
@@ -222,11 +215,28 @@ fn an_engine_that_does_not_come_back_ends_the_node() {
     let lab = Lab::start(false);
     lab.fail_next(Fails::Before);
     lab.apply(11);
-    eventually("it is given up", || !lab.ends.lock().expect("no panic").is_empty());
-    assert!(lab.ends.lock().expect("no panic")[0].contains("does not come back"));
     lab.apply(12);
-    lab.mailbox.0.close();
-    lab.thread.join().expect("without a panic");
+    assert!(lab.end().contains("does not come back"));
+}
+
+#[test]
+fn an_engine_that_fails_at_the_same_step_of_each_installation_ends_the_node() {
+    let (header, frames) = frames();
+    // The second chunk, behind the beginning, the clearing and the first chunk; and the entry behind the last step.
+    for each in [4, frames.len() + 3] {
+        let files = open(&CrashDisk::new());
+        receive(&files);
+        let lab = Lab::start_with(true, Some(files));
+        lab.engine.flush().expect("flushed");
+        append(&lab.log, &reset_log());
+        lab.engine.script.written.store(0, Ordering::SeqCst);
+        lab.engine.script.each.store(each, Ordering::SeqCst);
+        let (group, header) = (GROUP, header.encode());
+        lab.mailbox.install(InstallJob { group, index: S, term: TERM, header });
+        lab.apply(S + 1);
+        eventually("it is tried again", || lab.reopened() > 3);
+        assert!(lab.end().contains("as it was told"));
+    }
 }
 
 #[test]
@@ -239,13 +249,11 @@ fn a_fault_of_the_log_ends_the_node_and_is_not_taken_for_one_of_the_engine() {
     // The engine loses the entry, and the log cannot be read.
     let (op, kind) = (FaultOp::Read, std::io::ErrorKind::Other);
     lab.disk.fail(Fault { op, after: 0, times: u64::MAX, kind });
-    lab.engine.memory.fail_next_write(Error::Engine("as it was told".into()), 1);
+    lab.engine.memory.fail_next_write(as_told(), 1);
     lab.apply(12);
-    eventually("it is given up", || !lab.ends.lock().expect("no panic").is_empty());
-    assert!(lab.ends.lock().expect("no panic")[0].contains("the log failed"));
-    lab.mailbox.0.close();
-    lab.thread.join().expect("without a panic");
-    assert_eq!(lab.engine.reopened.load(Ordering::SeqCst), 1);
+    let engine = lab.engine.clone();
+    assert!(lab.end().contains("the log failed"));
+    assert_eq!(engine.script.reopened.load(Ordering::SeqCst), 1);
 }
 
 #[test]
@@ -259,7 +267,7 @@ fn a_batch_that_failed_is_there_or_not_and_is_applied_once() {
         lab.await_applied(12);
         lab.apply(13);
         lab.await_applied(13);
-        assert_eq!(lab.engine.reopened.load(Ordering::SeqCst), 1);
+        assert_eq!(lab.reopened(), 1);
         assert_eq!(*lab.ends.lock().expect("no panic"), [""; 0]);
         lab.mailbox.0.close();
         lab.thread.join().expect("without a panic");
@@ -278,8 +286,8 @@ fn a_log_that_is_reset_to_a_snapshot_in_the_midst_of_a_replay_is_no_fault() {
     let log = lab.log.clone();
     let mark = Mark { index: 30, term: TERM };
     let reset = move || append(&log, &[Record::Reset { group: GROUP, mark }]);
-    *lab.engine.then.lock().expect("no panic") = Some(Box::new(reset));
-    lab.engine.memory.fail_next_write(Error::Engine("as it was told".into()), 10);
+    *lab.engine.script.then.lock().expect("no panic") = Some(Box::new(reset));
+    lab.engine.memory.fail_next_write(as_told(), 10);
     lab.apply(21);
     eventually("it is reset", || lab.log.mark(GROUP) == Some(mark));
     // The thread goes on and waits for the snapshot, which is not here.

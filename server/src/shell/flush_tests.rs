@@ -2,12 +2,10 @@
 
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 
-use bytes::Bytes;
 use stator_model::api::CreateTable;
 use stator_model::schema::{KeyAttribute, KeySchema, KeyType};
 use stator_storage::Result;
 use stator_storage::engine::memory::MemoryEngine;
-use stator_storage::engine::{Batch, Direction, EngineSize, Isolation, KeyRange, Reader, Visitor};
 
 use super::*;
 use crate::catalog::records::CATALOG_GROUP;
@@ -17,57 +15,23 @@ use crate::mailbox::{Inbox, mailbox};
 use crate::node::Node;
 use crate::replicas::Replica;
 use crate::shell::HostEvent;
+use crate::shell::scripted::{Script, Scripted};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A group beside the catalog's.
 const OTHER: GroupId = GroupId(9);
 
-/// An engine whose flushes begin when the test has seen them, and come to what it says.
+/// Flushes begin when the test has seen them, and come to what it says.
 struct Asking {
-    memory: MemoryEngine,
     begun: SyncSender<()>,
     verdicts: Mutex<Receiver<Result<()>>>,
 }
 
-impl Reader for Asking {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        self.memory.get(key)
-    }
-
-    fn scan(&self, range: &KeyRange, direction: Direction, visit: &mut Visitor<'_>) -> Result<()> {
-        self.memory.scan(range, direction, visit)
-    }
-}
-
-impl Engine for Asking {
-    fn name(&self) -> &'static str {
-        "asking"
-    }
-
-    fn write(&self, batch: &Batch) -> Result<()> {
-        self.memory.write(batch)
-    }
-
-    fn flush(&self) -> Result<()> {
+impl Script for Asking {
+    fn flush(&self, _: &MemoryEngine) -> Result<()> {
         // The test that is over asks for nothing more.
         let _ = self.begun.send(());
         self.verdicts.lock().expect("no panic").recv().unwrap_or(Ok(()))
-    }
-
-    fn snapshot(&self) -> Option<Box<dyn Reader>> {
-        self.memory.snapshot()
-    }
-
-    fn isolation(&self) -> Isolation {
-        self.memory.isolation()
-    }
-
-    fn size(&self) -> EngineSize {
-        self.memory.size()
-    }
-
-    fn reopen(&self) -> Result<()> {
-        self.memory.reopen()
     }
 }
 
@@ -98,12 +62,11 @@ impl Lab {
         let losses = Arc::<Losses>::default();
         losses.begin(behind.iter().copied());
         let ((began, begun), (verdicts, verdict)) = (sync_channel(0), channel());
-        let memory = MemoryEngine::new();
-        let engine = Arc::new(Asking { memory, begun: began, verdicts: Mutex::new(verdict) });
+        let script = Asking { begun: began, verdicts: Mutex::new(verdict) };
         let (stop, stopped) = channel();
         let shell = FlushShell {
             every: Duration::from_millis(1),
-            engine,
+            engine: Arc::new(Scripted { memory: MemoryEngine::new(), script }),
             log: node.inner.log.clone(),
             replicas,
             metrics: Arc::new(Metrics::new(1, 0)),

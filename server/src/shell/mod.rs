@@ -9,6 +9,8 @@
 pub(crate) mod apply;
 pub(crate) mod flush;
 pub(crate) mod host;
+#[cfg(test)]
+mod scripted;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

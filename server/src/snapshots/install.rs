@@ -1,7 +1,7 @@
 //! A whole snapshot into the engine: one step at a time, so that the apply thread has time for other groups (R18).
 //!
-//! Whatever goes wrong with the engine, the installation begins again from the file. Whatever is wrong with the file, the replica
-//! lacks its snapshot, and asks its leader for another.
+//! Whatever goes wrong with the engine, the installation begins again from the file, until the apply thread is out of patience.
+//! Whatever is wrong with the file, the replica lacks its snapshot, and asks its leader for another.
 
 use std::sync::Arc;
 

@@ -37,7 +37,7 @@ pub(crate) const GROUP: GroupId = GroupId(7);
 pub(crate) const TERM: u64 = 5;
 /// The entries that the sender has applied when the snapshot is begun, behind the made-up first one.
 const ENTRIES: u64 = 40;
-const S: u64 = 10 + ENTRIES;
+pub(crate) const S: u64 = 10 + ENTRIES;
 
 pub(crate) fn spec(replica: u64) -> Arc<PartitionSpec> {
     Arc::new(PartitionSpec {
@@ -92,7 +92,7 @@ fn applier(engine: &Arc<MemoryEngine>, replica: u64) -> PartitionApplier {
 }
 
 /// The frames of a snapshot, and its end.
-fn frames() -> (SnapshotHeader, Vec<Bytes>) {
+pub(crate) fn frames() -> (SnapshotHeader, Vec<Bytes>) {
     let engine = Arc::new(MemoryEngine::new());
     let mut sender = applier(&engine, 1);
     for index in 11..=S {
@@ -108,7 +108,7 @@ fn frames() -> (SnapshotHeader, Vec<Bytes>) {
     (header, frames)
 }
 
-fn open(disk: &CrashDisk) -> Arc<SnapshotFiles> {
+pub(crate) fn open(disk: &CrashDisk) -> Arc<SnapshotFiles> {
     let files = SnapshotFiles::open(Arc::new(disk.clone()), Box::new(|| true));
     Arc::new(files.expect("opens"))
 }
@@ -124,7 +124,7 @@ fn begin(files: &Arc<SnapshotFiles>) -> Incoming {
     }
 }
 
-fn receive(files: &Arc<SnapshotFiles>) {
+pub(crate) fn receive(files: &Arc<SnapshotFiles>) {
     let (_, frames) = frames();
     let incoming = begin(files);
     for (number, frame) in (0..).zip(&frames) {
@@ -388,7 +388,6 @@ impl Thread {
             snapshots: Some(files.clone()),
             losses: Arc::new(Losses::default()),
             room: Arc::new(Room::new(None, 0, Arc::new(RealClock))),
-            failing_since: std::cell::Cell::default(),
         };
         let thread = shell.spawn(0).expect("a thread");
         let view = Arc::new(ReplicaView::default());
@@ -436,7 +435,7 @@ impl Thread {
 }
 
 /// A log that was reset to the snapshot, and goes on behind it.
-fn reset_log() -> Vec<Record> {
+pub(crate) fn reset_log() -> Vec<Record> {
     let mark = Mark { index: S, term: TERM };
     let mut records = vec![Record::Reset { group: GROUP, mark }];
     records.extend((S + 1..=S + 3).map(|index| {

@@ -78,6 +78,20 @@ fn scan(change: impl FnOnce(&mut Scan)) -> v1::ScanRequest {
     scan.into()
 }
 
+/// The pages that are asked for one after another, each with the key that the one before ended at.
+async fn asked<K, P>(mut ask: impl AsyncFnMut(Option<K>) -> (Option<K>, P)) -> Vec<P> {
+    let mut pages = Vec::new();
+    let mut start = None;
+    loop {
+        let (end, page) = ask(start).await;
+        pages.push(page);
+        if end.is_none() {
+            return pages;
+        }
+        start = end;
+    }
+}
+
 /// What a stream brings, and how it ends.
 async fn drained<T>(mut stream: Streaming<T>) -> (Vec<T>, Result<(), Status>) {
     let mut pages = Vec::new();
@@ -100,16 +114,12 @@ async fn a_stream_has_the_pages_that_one_could_ask_for() {
         (query(|query| query.key_condition_expression += " AND song > :a"), 1),
         (query(|query| query.key_condition_expression += " AND song < :a"), 1),
     ] {
-        let mut asked = Vec::new();
-        let mut next = request.clone();
-        loop {
-            let page = client.query(next.clone()).await.expect("a page").into_inner();
-            next.exclusive_start_key.clone_from(&page.last_evaluated_key);
-            asked.push(page);
-            if next.exclusive_start_key.is_none() {
-                break;
-            }
-        }
+        let asked = asked(async |exclusive_start_key| {
+            let next = v1::QueryRequest { exclusive_start_key, ..request.clone() };
+            let page = client.query(next).await.expect("a page").into_inner();
+            (page.last_evaluated_key.clone(), page)
+        });
+        let asked = asked.await;
         assert_eq!(asked.len(), pages, "{request:?}");
         let stream = client.query_pages(request.clone()).await.expect("begun").into_inner();
         let (streamed, end) = drained(stream).await;
@@ -124,16 +134,12 @@ async fn a_stream_has_the_pages_that_one_could_ask_for() {
             ITEMS,
         ),
     ] {
-        let mut asked = Vec::new();
-        let mut next = request.clone();
-        loop {
-            let page = client.scan(next.clone()).await.expect("a page").into_inner();
-            next.exclusive_start_key.clone_from(&page.last_evaluated_key);
-            asked.push(page);
-            if next.exclusive_start_key.is_none() {
-                break;
-            }
-        }
+        let asked = asked(async |exclusive_start_key| {
+            let next = v1::ScanRequest { exclusive_start_key, ..request.clone() };
+            let page = client.scan(next).await.expect("a page").into_inner();
+            (page.last_evaluated_key.clone(), page)
+        });
+        let asked = asked.await;
         let stream = client.scan_pages(request.clone()).await.expect("begun").into_inner();
         let (streamed, end) = drained(stream).await;
         end.expect("to its end");

@@ -24,6 +24,7 @@ macro_rules! stories {
         stories! { @place memory Memory $($module: $($story)*;)* }
         stories! { @place disk Disk $($module: $($story)*;)* }
         stories! { @place served Served $($module: $($story)*;)* }
+        stories! { @place sled Sled $($module: $($story)*;)* }
         stories! { @place cluster Cluster $($module: $($story)*;)* }
         stories! { @place any_node AnyNode $($module: $($story)*;)* }
     };

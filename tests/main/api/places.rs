@@ -13,7 +13,7 @@ use stator::{CallOptions, Client, Database, GrpcTransport, KeyType, Transport};
 use stator_model::{Answer, Error, Request};
 #[cfg(feature = "cli")]
 use stator_server::config::LogFormat;
-use stator_server::config::{ByteSize, NodeConfig};
+use stator_server::config::{ByteSize, EngineKind, NodeConfig};
 use stator_server::{Node, Sockets};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
@@ -30,6 +30,8 @@ pub(crate) enum Place {
     Disk,
     /// One node, over gRPC.
     Served,
+    /// The same on sled.
+    Sled,
     /// Three nodes, over gRPC, by a client that knows where to go.
     Cluster,
     /// The same three nodes, by a client that sends each request to the next of them, whoever leads.
@@ -58,6 +60,7 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
 static MEMORY: OnceCell<Database> = OnceCell::const_new();
 static DISK: OnceCell<Database> = OnceCell::const_new();
 static SERVED: OnceCell<Nodes> = OnceCell::const_new();
+static SLED: OnceCell<Nodes> = OnceCell::const_new();
 static CLUSTER: OnceCell<Nodes> = OnceCell::const_new();
 
 impl Place {
@@ -73,6 +76,10 @@ impl Place {
                 DISK.get_or_init(open).await.client()
             }
             Self::Served => SERVED.get_or_init(|| Nodes::start("served", 1)).await.client(),
+            Self::Sled => {
+                let start = || Nodes::start_on(EngineKind::Sled, "sled", 1);
+                SLED.get_or_init(start).await.client()
+            }
             Self::Cluster => CLUSTER.get_or_init(|| Nodes::start("cluster", 3)).await.client(),
             Self::AnyNode => CLUSTER.get_or_init(|| Nodes::start("cluster", 3)).await.any_client(),
         }
@@ -139,12 +146,17 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// Starts so many nodes, which found a cluster if they are several, and waits until they serve.
     pub(crate) async fn start(name: &str, count: usize) -> Self {
+        Self::start_on(EngineKind::Fjall, name, count).await
+    }
+
+    async fn start_on(engine: EngineKind, name: &str, count: usize) -> Self {
         let any = NodeConfig {
             listen: ([127, 0, 0, 1], 0).into(),
             admin_listen: None,
             min_free: ByteSize::mib(1),
             memory: ByteSize::mib(128),
             log_segment: ByteSize::mib(16),
+            engine,
             ..NodeConfig::default()
         };
         let mut sockets = Vec::new();
