@@ -29,6 +29,23 @@ pub struct Database {
 
 /// Opens the database in a directory, as [`crate::open`] does.
 ///
+/// ```
+/// use stator::{KeyType, blocking};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let database = blocking::open(dir.path())?;
+/// let client = database.client();
+/// database.wait(client.create_table().table_name("songs").partition_key("pk", KeyType::S).send())?;
+/// drop(client);
+/// assert!(database.close());
+///
+/// // What was there is there again.
+/// let database = blocking::open(dir.path())?;
+/// let client = database.client();
+/// assert_eq!(database.wait(client.list_tables().send())?.table_names, ["songs"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// As [`crate::open`]; or the threads of the runtime cannot be started.
 pub fn open(path: impl AsRef<Path>) -> Result<Database, OpenError> {

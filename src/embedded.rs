@@ -52,9 +52,12 @@ impl std::error::Error for OpenError {}
 
 /// How to open a database.
 ///
-/// ```no_run
-/// # async fn run() -> Result<(), stator::OpenError> {
-/// let database = stator::OpenOptions::new().memory_bytes(1 << 30).open("./data").await?;
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let options = stator::OpenOptions::new().memory_bytes(256 << 20).table_partitions(4);
+/// let database = options.in_memory().await?; // or open("./data")
+/// assert!(database.close().await);
 /// # Ok(())
 /// # }
 /// ```
@@ -87,14 +90,17 @@ impl OpenOptions {
     /// How much of the disk stays free, in bytes: 256 MiB unless said otherwise, and at least 1 MiB. With less than that free, writes
     /// are refused with `ThrottlingException`, and reads go on. A small disk wants less, and a smaller log with it.
     ///
-    /// ```no_run
-    /// # async fn run() -> Result<(), stator::OpenError> {
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
     /// // On a disk of 256 MiB.
     /// let options = stator::OpenOptions::new()
     ///     .min_free_bytes(16 << 20)
     ///     .log_segment_bytes(8 << 20)
     ///     .log_budget_bytes(32 << 20);
-    /// let database = options.open("./data").await?;
+    /// let database = options.open(dir.path()).await?;
+    /// assert!(database.close().await);
     /// # Ok(())
     /// # }
     /// ```
@@ -193,6 +199,23 @@ impl Database {
     ///
     /// Answers whether it is closed. Clients that are still about keep it open: then it answers false, warns, and the database
     /// stops at once with the last of them, as when it is dropped. Drop them first.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let database = stator::in_memory().await?;
+    /// let client = database.client();
+    /// assert!(client.list_tables().send().await?.table_names.is_empty());
+    /// drop(client);
+    /// assert!(database.close().await);
+    ///
+    /// let database = stator::in_memory().await?;
+    /// let client = database.client();
+    /// assert!(!database.close().await, "its client still works");
+    /// assert!(client.list_tables().send().await.is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close(self) -> bool {
         drop(self.client);
         match Arc::try_unwrap(self.node) {

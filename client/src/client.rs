@@ -35,11 +35,14 @@ fn after(time: Duration) -> Instant {
 
 /// The client of a Stator database. Cloning it is cheap, and all clones share connections and routes.
 ///
-/// ```no_run
-/// # async fn example() -> stator_client::Result<()> {
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use stator_client::{Client, KeyType};
 ///
 /// let client = Client::connect("http://127.0.0.1:7400")?;
+/// # // Here it is a database in this process.
+/// # let client = stator::in_memory().await?.client();
 /// client
 ///     .create_table()
 ///     .table_name("music")
@@ -66,7 +69,7 @@ fn after(time: Duration) -> Instant {
 ///     .key("song", "Call Me Today")
 ///     .send()
 ///     .await?;
-/// assert!(got.item.is_some());
+/// assert_eq!(got.item.unwrap_or_default()["year"], 2015.into());
 /// # Ok(())
 /// # }
 /// ```
@@ -111,12 +114,18 @@ impl Client {
     /// A typed request is taken at its word: `consistent_read` of a `GetItem`, `Query`, `Scan` or `KeysAndAttributes` is false by
     /// default, as DynamoDB has it, while the fluent requests say true unless told otherwise.
     ///
-    /// ```no_run
-    /// # async fn example(client: stator_client::Client) -> stator_client::Result<()> {
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stator_client::KeyType;
     /// use stator_client::api::ListTables;
     ///
+    /// # let client = stator::in_memory().await?.client();
+    /// # let music = client.create_table().table_name("music");
+    /// # music.partition_key("artist", KeyType::S).sort_key("song", KeyType::S).send().await?;
+    /// # client.wait_until_active("music").await?;
     /// let page = client.execute(ListTables::default()).await?;
-    /// println!("{:?}", page.table_names);
+    /// assert_eq!(page.table_names, ["music"]);
     /// # Ok(())
     /// # }
     /// ```
@@ -128,6 +137,23 @@ impl Client {
     }
 
     /// Waits until a table takes requests, for up to a minute.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stator_client::{KeyType, TableStatus};
+    ///
+    /// # let client = stator::in_memory().await?.client();
+    /// client.create_table().table_name("music").partition_key("artist", KeyType::S).send().await?;
+    /// client.wait_until_active("music").await?;
+    /// let table = client.describe_table().table_name("music").send().await?.table;
+    /// assert_eq!(table.status, TableStatus::Active);
+    ///
+    /// let unknown = client.wait_until_active("musik").await.expect_err("nobody made it");
+    /// assert!(unknown.is_resource_not_found());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// `ResourceNotFoundException` if there is no such table, `DeadlineExceededException` if it takes longer.

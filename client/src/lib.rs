@@ -4,8 +4,9 @@
 //! inside the process. It sends again what was surely not applied, and reads ([`retry`]); what remains is the caller's, as
 //! one [`Error`] that tells *failed* from *uncertain*.
 //!
-//! ```no_run
-//! # async fn example() -> stator_client::Result<()> {
+//! ```
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use stator_client::{Client, from_item};
 //!
 //! #[derive(serde::Deserialize)]
@@ -15,6 +16,12 @@
 //! }
 //!
 //! let client = Client::connect("http://127.0.0.1:7400")?;
+//! # // Here it is a database in this process.
+//! # use stator_client::KeyType;
+//! # let client = stator::in_memory().await?.client();
+//! # let music = client.create_table().table_name("music");
+//! # music.partition_key("artist", KeyType::S).sort_key("song", KeyType::S).send().await?;
+//! # client.wait_until_active("music").await?;
 //! let played = client
 //!     .update_item()
 //!     .table_name("music")
@@ -28,10 +35,10 @@
 //! match played {
 //!     Ok(output) => {
 //!         let song: Song = from_item(output.attributes.unwrap_or_default())?;
-//!         println!("{} was played {} times", song.artist, song.plays);
+//!         assert_eq!((song.artist.as_str(), song.plays), ("No One You Know", 1));
 //!     }
 //!     Err(error) if error.is_uncertain() => println!("perhaps counted, perhaps not: {error}"),
-//!     Err(error) => return Err(error),
+//!     Err(error) => return Err(error.into()),
 //! }
 //! # Ok(())
 //! # }

@@ -16,6 +16,36 @@ use stator_proto::operation::Effect;
 mod tests;
 
 /// When to send a request again.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// use stator_client::transport::BoxFuture;
+/// use stator_client::{
+///     Answer, CallOptions, Client, ErrorKind, ModelError, Request, RetryPolicy, Transport,
+/// };
+///
+/// /// A database that has too much to do, and counts how often it is asked.
+/// struct Busy(Arc<AtomicU32>);
+///
+/// impl Transport for Busy {
+///     fn call(&self, _: Request, _: CallOptions) -> BoxFuture<'_, Result<Answer, ModelError>> {
+///         self.0.fetch_add(1, Ordering::Relaxed);
+///         Box::pin(async { Err(ModelError::new(ErrorKind::Throttling, "Later")) })
+///     }
+/// }
+///
+/// let asked = Arc::new(AtomicU32::new(0));
+/// let policy = RetryPolicy::default().with_attempts_max(3);
+/// let client = Client::builder(Busy(asked.clone())).retry(policy).build();
+/// let error = client.list_tables().send().await.expect_err("it never has time");
+/// assert!(error.is_throttled() && asked.load(Ordering::Relaxed) == 3);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RetryPolicy {

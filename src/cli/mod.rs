@@ -30,6 +30,9 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::output::{Failure, complain};
 
+#[cfg(test)]
+mod tests;
+
 /// What a first look is for.
 const AFTER_HELP: &str = "\
 Begin with a cluster on this machine, and a table:
@@ -124,8 +127,12 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
 
 impl Completions {
     fn run(&self) -> Result<(), Failure> {
+        output::print(self.script().trim_end())
+    }
+
+    fn script(&self) -> String {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "stator", &mut script);
-        output::print(String::from_utf8_lossy(&script).trim_end())
+        String::from_utf8_lossy(&script).into_owned()
     }
 }

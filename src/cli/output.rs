@@ -34,6 +34,12 @@ impl Failure {
         Self { code: 4, text: text.to_string() }
     }
 
+    /// The exit code.
+    #[cfg(test)]
+    pub(crate) const fn code(&self) -> u8 {
+        self.code
+    }
+
     /// Whoever read the output has enough, as `head` does: no failure, but no reason to go on.
     fn enough() -> Self {
         Self { code: 0, text: String::new() }

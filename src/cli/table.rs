@@ -1,6 +1,6 @@
 //! `stator table`: to make, list, describe, update and delete tables.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufRead, IsTerminal as _, Write};
 
 use serde_json::{Value, json};
 use stator_client::{KeyType, TableDescription};
@@ -8,7 +8,10 @@ use stator_model::limits::TABLE_PARTITIONS_MAX;
 
 use super::endpoints::{Connection, Endpoints};
 use super::number;
-use super::output::{Failure, Format, Output, note, print, print_fields};
+use super::output::{Failure, Format, Output, print, print_fields};
+
+#[cfg(test)]
+mod tests;
 
 /// Makes, lists, describes, updates and deletes tables
 #[derive(Debug, clap::Args)]
@@ -205,7 +208,8 @@ impl Delete {
         let connection = self.endpoints.connect()?;
         if !self.yes {
             let table = describe(&connection, &self.table).await?;
-            confirm(&table)?;
+            let stdin = io::stdin();
+            confirm(&table, stdin.is_terminal(), &mut stdin.lock(), &mut io::stderr())?;
         }
         let request = connection.client.delete_table().table_name(&self.table);
         let deleted = request.send().await;
@@ -223,21 +227,26 @@ pub(crate) async fn describe(
     Ok(told.map_err(|error| connection.failure(error))?.table)
 }
 
-/// Asks whether a table is to go.
-fn confirm(table: &TableDescription) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() {
+/// Asks whether a table is to go; somebody has to be there to ask.
+fn confirm(
+    table: &TableDescription,
+    is_terminal: bool,
+    answers: &mut impl BufRead,
+    questions: &mut impl Write,
+) -> Result<(), Failure> {
+    if !is_terminal {
         return Err(Failure::usage("nobody can be asked whether to delete the table: give --yes"));
     }
-    let mut stderr = io::stderr();
-    let question =
-        format!("Delete the table {} and its {} items? [y/N] ", table.table_name, table.item_count);
+    let (name, items) = (&table.table_name, table.item_count);
     let mut answer = String::new();
-    let asked = stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush());
-    asked.and_then(|()| io::stdin().read_line(&mut answer)).map_err(Failure::refused)?;
+    let asked = write!(questions, "Delete the table {name} and its {items} items? [y/N] ");
+    let asked = asked.and_then(|()| questions.flush());
+    asked.and_then(|()| answers.read_line(&mut answer)).map_err(Failure::refused)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }
-    note("nothing was deleted");
+    // No error, and said as none.
+    let _ = writeln!(questions, "nothing was deleted");
     Err(Failure::refused(""))
 }
 

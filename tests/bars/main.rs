@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout)]
 
 mod catch_up;
+mod clone;
 mod cluster;
 mod engines;
 mod failover;
@@ -60,7 +61,8 @@ struct Bar {
     is_in_tests: bool,
 }
 
-const BARS: [Bar; 9] = [
+const BARS: [Bar; 10] = [
+    Bar { name: "clone", claim: clone::CLAIM, run: |s| Box::pin(clone::run(s)), is_in_tests: true },
     Bar { name: "start", claim: start::CLAIM, run: |s| Box::pin(start::run(s)), is_in_tests: true },
     Bar { name: "kills", claim: kills::CLAIM, run: |s| Box::pin(kills::run(s)), is_in_tests: true },
     Bar {

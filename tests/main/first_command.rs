@@ -1,15 +1,16 @@
 //! `stator cluster` as somebody types it: what it says in words, what its ports are, and that Ctrl-C ends it.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::process::{Child, ChildStdout, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::Receiver;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Database, PATIENCE, directory, eventually, http_get, program, runs, signal};
+use crate::support::{
+    Database, PATIENCE, directory, eventually, http_get, lines, program, runs, signal,
+};
 
 /// A cluster whose lines are read. It is killed, and its nodes with it, if the test ends before it.
 struct Typed {
@@ -40,16 +41,6 @@ impl Drop for Typed {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn read(stdout: ChildStdout) -> Receiver<String> {
-    let (line, lines) = channel();
-    std::thread::spawn(move || {
-        for text in BufReader::new(stdout).lines().map_while(Result::ok) {
-            let _ = line.send(text);
-        }
-    });
-    lines
 }
 
 /// A base whose ports are free, in a range where nothing else of the tests looks.
@@ -83,7 +74,7 @@ fn the_first_command_says_where_everything_is_and_ctrl_c_ends_it() {
     command.args(["cluster", "--base-port", &base.to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("the program starts");
-    let lines = read(child.stdout.take().expect("a pipe"));
+    let lines = lines(child.stdout.take().expect("a pipe"));
     let mut cluster = Typed { child, lines };
 
     assert_eq!(cluster.line(), "directory: stator-data");

@@ -13,6 +13,8 @@ mod cli;
 mod cluster;
 mod embedded;
 #[cfg(feature = "cli")]
+mod etcd;
+#[cfg(feature = "cli")]
 mod faults;
 #[cfg(feature = "cli")]
 mod first_command;

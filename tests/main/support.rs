@@ -2,8 +2,8 @@
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -106,6 +106,17 @@ fn drain(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
     })
 }
 
+/// The lines that a process prints, as they come.
+pub(crate) fn lines(stdout: ChildStdout) -> Receiver<String> {
+    let (line, lines) = channel();
+    std::thread::spawn(move || {
+        for text in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let _ = line.send(text);
+        }
+    });
+    lines
+}
+
 /// Waits for a process; one that does not end in time is killed.
 fn end(child: &mut Child, patience: Duration) -> Option<Option<i32>> {
     let mut ended = None;
@@ -151,13 +162,7 @@ impl Running {
     pub(crate) fn start(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
-        let (line, told) = mpsc::channel();
-        let stdout = child.stdout.take().expect("a pipe");
-        std::thread::spawn(move || {
-            for text in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let _ = line.send(text);
-            }
-        });
+        let told = lines(child.stdout.take().expect("a pipe"));
         let err = drain(child.stderr.take().expect("a pipe"));
         let pipe = child.stdin.take();
         match told.recv_timeout(PATIENCE) {

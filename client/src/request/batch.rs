@@ -30,12 +30,20 @@ impl Client {
     /// Puts and deletes any number of items of one table, 25 at a time and one batch after the other. What a batch leaves
     /// over goes with the next one, after a pause.
     ///
-    /// ```no_run
-    /// # async fn example(client: stator_client::Client, songs: Vec<stator_client::Item>) -> stator_client::Result<()> {
-    /// use stator_client::put;
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stator_client::{Item, KeyType, put};
     ///
-    /// let left = client.write_all("music", songs.into_iter().map(put)).await?;
+    /// # let client = stator::in_memory().await?.client();
+    /// # client.create_table().table_name("numbers").partition_key("id", KeyType::N).send().await?;
+    /// # client.wait_until_active("numbers").await?;
+    /// let items = (0..60).map(|n| Item::from([("id".to_owned(), n.into())]));
+    /// let left = client.write_all("numbers", items.clone().map(put)).await?;
     /// assert!(left.is_empty(), "the database takes no more at the moment");
+    ///
+    /// let (found, left) = client.get_all("numbers", items).await?;
+    /// assert_eq!((found.len(), left.len()), (60, 0));
     /// # Ok(())
     /// # }
     /// ```

@@ -30,6 +30,26 @@ impl Client {
 }
 
 /// What a write answers.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use stator_client::{KeyType, ReturnValues};
+///
+/// # let client = stator::in_memory().await?.client();
+/// # let music = client.create_table().table_name("music");
+/// # music.partition_key("artist", KeyType::S).sort_key("song", KeyType::S).send().await?;
+/// # client.wait_until_active("music").await?;
+/// let put = |plays: i32| {
+///     let put = client.put_item().table_name("music").item("artist", "Acme").item("song", "Happy Day");
+///     put.item("plays", plays).return_values(ReturnValues::AllOld).send()
+/// };
+/// assert_eq!(put(1).await?.attributes, None);
+/// let old = put(2).await?.attributes.unwrap_or_default();
+/// assert_eq!(old["plays"], 1.into());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct WriteOutput {
@@ -59,6 +79,30 @@ pub(crate) struct PutToBe {
 
 builder! {
     /// Writes a whole item, in place of the one with its key.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stator_client::KeyType;
+    ///
+    /// # let client = stator::in_memory().await?.client();
+    /// # let music = client.create_table().table_name("music");
+    /// # music.partition_key("artist", KeyType::S).sort_key("song", KeyType::S).send().await?;
+    /// # client.wait_until_active("music").await?;
+    /// let put = client
+    ///     .put_item()
+    ///     .table_name("music")
+    ///     .item("artist", "No One You Know")
+    ///     .item("song", "Call Me Today")
+    ///     .item("year", 1971)
+    ///     .condition_expression("attribute_not_exists(artist)");
+    /// put.clone().send().await?;
+    /// // The condition is judged on the item that is there, and nothing is written.
+    /// let refused = put.send().await.expect_err("it is there now");
+    /// assert!(refused.is_conditional_check_failed() && !refused.is_uncertain());
+    /// # Ok(())
+    /// # }
+    /// ```
     PutItemBuilder of PutToBe
 }
 
@@ -100,6 +144,26 @@ impl PutItemBuilder {
 
 builder! {
     /// Reads an item.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stator_client::{Item, KeyType};
+    ///
+    /// # let client = stator::in_memory().await?.client();
+    /// # let music = client.create_table().table_name("music");
+    /// # music.partition_key("artist", KeyType::S).sort_key("song", KeyType::S).send().await?;
+    /// # client.wait_until_active("music").await?;
+    /// # let put = client.put_item().table_name("music").item("artist", "Acme").item("song", "Happy Day");
+    /// # put.item("plays", 3).item("tags", "pop").send().await?;
+    /// let get = client.get_item().table_name("music").key("artist", "Acme");
+    /// let got = get.clone().key("song", "Happy Day").projection_expression("plays").send().await?;
+    /// assert_eq!(got.item, Some(Item::from([("plays".to_owned(), 3.into())])));
+    /// let got = get.key("song", "Sad Day").send().await?;
+    /// assert_eq!(got.item, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     GetItemBuilder of GetItem
 }
 
@@ -118,6 +182,31 @@ impl GetItemBuilder {
 
 builder! {
     /// Changes attributes of an item, or makes it.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stator_client::{KeyType, ReturnValues};
+    ///
+    /// # let client = stator::in_memory().await?.client();
+    /// # let music = client.create_table().table_name("music");
+    /// # music.partition_key("artist", KeyType::S).sort_key("song", KeyType::S).send().await?;
+    /// # client.wait_until_active("music").await?;
+    /// let play = client
+    ///     .update_item()
+    ///     .table_name("music")
+    ///     .key("artist", "Acme")
+    ///     .key("song", "Happy Day")
+    ///     .update_expression("SET plays = if_not_exists(plays, :none) + :one")
+    ///     .expression_attribute_values(":none", 0)
+    ///     .expression_attribute_values(":one", 1)
+    ///     .return_values(ReturnValues::UpdatedNew);
+    /// play.clone().send().await?;
+    /// let played = play.send().await?.attributes.unwrap_or_default();
+    /// assert_eq!(played["plays"], 2.into());
+    /// # Ok(())
+    /// # }
+    /// ```
     UpdateItemBuilder of UpdateItem
 }
 
@@ -143,6 +232,33 @@ impl UpdateItemBuilder {
 
 builder! {
     /// Deletes an item.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stator_client::{KeyType, ReturnValues};
+    ///
+    /// # let client = stator::in_memory().await?.client();
+    /// # let music = client.create_table().table_name("music");
+    /// # music.partition_key("artist", KeyType::S).sort_key("song", KeyType::S).send().await?;
+    /// # client.wait_until_active("music").await?;
+    /// # let put = client.put_item().table_name("music").item("artist", "Acme").item("song", "Happy Day");
+    /// # put.item("plays", 3).send().await?;
+    /// let delete = client
+    ///     .delete_item()
+    ///     .table_name("music")
+    ///     .key("artist", "Acme")
+    ///     .key("song", "Happy Day")
+    ///     .return_values(ReturnValues::AllOld);
+    /// let deleted = delete.clone().send().await?.attributes.unwrap_or_default();
+    /// assert_eq!(deleted["plays"], 3.into());
+    /// // To delete what is not there is no error, unless a condition asks for it.
+    /// assert_eq!(delete.clone().send().await?.attributes, None);
+    /// let refused = delete.condition_expression("attribute_exists(artist)").send().await;
+    /// assert!(refused.expect_err("it is gone").is_conditional_check_failed());
+    /// # Ok(())
+    /// # }
+    /// ```
     DeleteItemBuilder of DeleteItem
 }
 

@@ -21,6 +21,32 @@ impl Client {
 }
 
 /// A page of Query or Scan.
+///
+/// A paginator asks for one after the other; by hand it is done so:
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use stator_client::{Item, KeyType};
+///
+/// # let client = stator::in_memory().await?.client();
+/// # client.create_table().table_name("numbers").partition_key("id", KeyType::N).send().await?;
+/// # client.wait_until_active("numbers").await?;
+/// # let item = |n: i32| Item::from([("id".to_owned(), n.into()), ("half".to_owned(), (n / 2).into())]);
+/// # client.write_all("numbers", (0..10).map(item).map(stator_client::put)).await?;
+/// let (mut found, mut start) = (0, None);
+/// loop {
+///     let scan = client.scan().table_name("numbers").limit(4);
+///     let page = scan.set_exclusive_start_key(start).send().await?;
+///     found += page.items.len();
+///     start = page.last_evaluated_key;
+///     if start.is_none() {
+///         break;
+///     }
+/// }
+/// assert_eq!(found, 10);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Page {
@@ -36,11 +62,66 @@ pub struct Page {
 
 builder! {
     /// Reads the items of one partition key, in sort key order.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stator_client::KeyType;
+    ///
+    /// # let client = stator::in_memory().await?.client();
+    /// # let music = client.create_table().table_name("music");
+    /// # music.partition_key("artist", KeyType::S).sort_key("song", KeyType::S).send().await?;
+    /// # client.wait_until_active("music").await?;
+    /// # for song in ["Call Me Today", "Scared Of My Shadow", "Somewhere Down The Road"] {
+    /// #     let put = client.put_item().table_name("music").item("artist", "No One You Know");
+    /// #     put.item("song", song).send().await?;
+    /// # }
+    /// let page = client
+    ///     .query()
+    ///     .table_name("music")
+    ///     .key_condition_expression("artist = :a AND begins_with(song, :s)")
+    ///     .expression_attribute_values(":a", "No One You Know")
+    ///     .expression_attribute_values(":s", "S")
+    ///     .scan_index_forward(false)
+    ///     .send()
+    ///     .await?;
+    /// let songs: Vec<_> = page.items.iter().map(|item| &item["song"]).collect();
+    /// assert_eq!(songs, [&"Somewhere Down The Road".into(), &"Scared Of My Shadow".into()]);
+    /// # Ok(())
+    /// # }
+    /// ```
     QueryBuilder of Query
 }
 
 builder! {
     /// Reads the items of a table.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use futures::TryStreamExt as _;
+    /// use stator_client::{Item, KeyType};
+    ///
+    /// # let client = stator::in_memory().await?.client();
+    /// # client.create_table().table_name("numbers").partition_key("id", KeyType::N).send().await?;
+    /// # client.wait_until_active("numbers").await?;
+    /// # let item = |n: i32| Item::from([("id".to_owned(), n.into()), ("half".to_owned(), (n / 2).into())]);
+    /// # client.write_all("numbers", (0..10).map(item).map(stator_client::put)).await?;
+    /// let scan = client.scan().table_name("numbers");
+    /// let small = scan.clone().filter_expression("half < :h").expression_attribute_values(":h", 2);
+    /// let page = small.send().await?;
+    /// assert_eq!((page.count, page.scanned_count), (4, 10));
+    ///
+    /// // All of it, in two parts that are read at the same time.
+    /// let part = |segment| {
+    ///     let part = scan.clone().segment(segment).total_segments(2);
+    ///     part.into_paginator().items().send().try_collect::<Vec<_>>()
+    /// };
+    /// let (one, other) = futures::try_join!(part(0), part(1))?;
+    /// assert_eq!(one.len() + other.len(), 10);
+    /// # Ok(())
+    /// # }
+    /// ```
     ScanBuilder of Scan
 }
 
@@ -144,21 +225,35 @@ macro_rules! paged {
 
 /// The items of a paginator.
 ///
-/// ```no_run
-/// # async fn example(client: stator_client::Client) -> stator_client::Result<()> {
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use futures::TryStreamExt as _;
+/// use stator_client::KeyType;
 ///
+/// # let client = stator::in_memory().await?.client();
+/// # let music = client.create_table().table_name("music");
+/// # music.partition_key("artist", KeyType::S).sort_key("song", KeyType::S).send().await?;
+/// # client.wait_until_active("music").await?;
+/// # for song in ["Call Me Today", "Scared Of My Shadow", "Somewhere Down The Road"] {
+/// #     let put = client.put_item().table_name("music").item("artist", "No One You Know");
+/// #     put.item("song", song).send().await?;
+/// # }
 /// let mut songs = client
 ///     .query()
 ///     .table_name("music")
 ///     .key_condition_expression("artist = :a")
 ///     .expression_attribute_values(":a", "No One You Know")
 ///     .into_paginator()
+///     .page_size(2)
 ///     .items()
 ///     .send();
+/// let mut found = 0;
 /// while let Some(song) = songs.try_next().await? {
-///     println!("{song:?}");
+///     println!("{:?}", song["song"]);
+///     found += 1;
 /// }
+/// assert_eq!(found, 3);
 /// # Ok(())
 /// # }
 /// ```

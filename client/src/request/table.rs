@@ -50,6 +50,27 @@ pub(crate) struct TableToBe {
 
 builder! {
     /// Makes a table.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stator_client::KeyType;
+    ///
+    /// # let client = stator::in_memory().await?.client();
+    /// let create = client
+    ///     .create_table()
+    ///     .table_name("music")
+    ///     .partition_key("artist", KeyType::S)
+    ///     .sort_key("song", KeyType::S)
+    ///     .partitions(2);
+    /// let made = create.clone().send().await?.table;
+    /// assert_eq!((made.table_name.as_str(), made.partitions), ("music", 2));
+    /// client.wait_until_active("music").await?;
+    /// let refused = create.send().await.expect_err("it is there");
+    /// assert!(refused.is_resource_in_use());
+    /// # Ok(())
+    /// # }
+    /// ```
     CreateTableBuilder of TableToBe
 }
 

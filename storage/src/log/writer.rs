@@ -29,8 +29,6 @@ use crate::log::{
 use crate::machine::GroupId;
 
 #[cfg(test)]
-mod bench;
-#[cfg(test)]
 mod tests;
 
 type Done = Box<dyn FnOnce(Result<()>) + Send>;
