@@ -7,18 +7,16 @@
 //! ```
 //!
 //! The catalogue is a file of stanzas, as `apt-cache dumpavail` prints it: the file that is given, or what that prints, or what dpkg
-//! has installed. `packages` reads it; `tour` is what is done with it, and where to look for how a table is used.
+//! has installed. `source` opens and `packages` reads it; `tour` is what is done with it, and where to look for how a table is used.
 
 #![allow(clippy::print_stdout)]
 
 mod packages;
+mod source;
 mod tour;
 
 use std::error::Error;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -58,7 +56,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Some(database) => database.client(),
         None => Client::new(GrpcTransport::builder().endpoints(args.endpoints).build()?),
     };
-    let packages = packages::read(source(args.file)?)?;
+    let installed = Path::new(source::INSTALLED);
+    let packages = packages::read(source::open(args.file.as_deref(), source::INDEX, installed)?)?;
     let packages: Vec<_> = packages.into_iter().take(args.limit.unwrap_or(usize::MAX)).collect();
 
     let bar = ProgressBar::new(packages.len() as u64);
@@ -73,19 +72,4 @@ async fn main() -> Result<(), Box<dyn Error>> {
         database.close().await;
     }
     Ok(())
-}
-
-/// Where the catalogue comes from.
-fn source(file: Option<PathBuf>) -> std::io::Result<Box<dyn BufRead>> {
-    if let Some(file) = file {
-        return Ok(Box::new(BufReader::new(File::open(file)?)));
-    }
-    let apt = Command::new("apt-cache").arg("dumpavail").stderr(Stdio::null()).output();
-    if let Ok(printed) = apt
-        && printed.status.success()
-        && !printed.stdout.is_empty()
-    {
-        return Ok(Box::new(std::io::Cursor::new(printed.stdout)));
-    }
-    Ok(Box::new(BufReader::new(File::open("/var/lib/dpkg/status")?)))
 }

@@ -2,13 +2,20 @@
 
 #[path = "../../examples/catalog/packages.rs"]
 mod packages;
+#[path = "../../examples/catalog/source.rs"]
+mod source;
 // The example's modules name each other from their crate's root.
 #[path = "../../examples/catalog/tour.rs"]
 mod tour;
 
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use stator::{AttributeValue, Number};
+
+use crate::support::directory;
 
 /// So many packages in four sections, one of them twice, one without a section, and what real files have besides.
 fn catalogue(count: usize) -> String {
@@ -44,6 +51,32 @@ fn stanzas_are_packages() {
     assert_eq!(read[0].to_item()["version"], "1.0".into());
     assert_eq!(read[8].to_item()["section"], "unknown".into());
     assert_eq!(packages::read(&b"Package: \xe9\nSection: x"[..]).expect("read").len(), 1);
+}
+
+#[test]
+fn the_catalogue_is_the_file_given_or_the_index_or_what_is_installed() {
+    let dir = directory();
+    let [given, installed] = ["given", "installed"].map(|name| {
+        let file = dir.path().join(name);
+        fs::write(&file, format!("Package: {name}\n")).expect("written");
+        file
+    });
+    let text = |file: Option<&Path>, index: &str| {
+        let mut text = String::new();
+        let opened = source::open(file, index, &installed);
+        opened.expect("opened").read_to_string(&mut text).expect("read");
+        text
+    };
+    // These print what they are given, nothing, and nothing with an exit code; and there is none.
+    let programs = ["echo", "true", "false", "stator-test-no-such-program"];
+    for program in programs {
+        assert_eq!(text(Some(&given), program), "Package: given\n");
+    }
+    let texts = programs.map(|program| text(None, program));
+    let fallback = "Package: installed\n";
+    assert_eq!(texts, ["dumpavail\n", fallback, fallback, fallback]);
+    assert!(source::open(None, "false", &dir.path().join("absent")).is_err());
+    assert_eq!((source::INDEX, source::INSTALLED), ("apt-cache", "/var/lib/dpkg/status"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,6 +144,18 @@ fn a_cluster_that_was_stopped_goes_on_where_it_was() {
         assert!(told.contains(&format!("Leave {} out", arguments[0])), "{told}");
     }
 
+    // So is what a newer version has made, and it is left as it is.
+    let file = dir.path().join("data/cluster.json");
+    let text = fs::read_to_string(&file).expect("read");
+    let newer = text.replace("\"format\": 1", "\"format\": 2");
+    assert_ne!(newer, text);
+    fs::write(&file, &newer).expect("written");
+    let told = finish(self::cluster(dir.path(), &["--dir", "data"]), "").refused(1);
+    let parts = ["cluster.json", "format 2", "this version knows 1"];
+    assert!(parts.iter().all(|part| told.contains(part)) && told.lines().count() == 1, "{told}");
+    assert_eq!(fs::read_to_string(&file).expect("read"), newer);
+    fs::write(&file, text).expect("written");
+
     let again = Cluster::start_in(dir, &["--dir", "data"]);
     assert_eq!(again.supervisor.ready["endpoints"], endpoints);
     assert_eq!(again.count(), json!(10));
@@ -224,6 +236,66 @@ fn a_node_that_lost_its_data_does_not_keep_the_others_from_serving() {
     let refused = finish(self::cluster(dir.path(), &["--dir", "data"]), "").refused(1);
     assert!(refused.contains("node 2 ended") && refused.contains("node 3 ended"), "{refused}");
     assert!(refused.contains("2 of 3 nodes"), "{refused}");
+}
+
+/// A node that joins a cluster, or has joined it before, in a directory beside the cluster's.
+fn joins(cluster: &Cluster, listen: &str, for_the_first_time: bool) -> Running {
+    let mut command = program(cluster.dir.path());
+    command.args(["serve", "--json", "--parent-pipe", "--data-dir", "joined", "--listen", listen]);
+    if for_the_first_time {
+        let first = cluster.database.endpoints().split(',').next().expect("one");
+        command.args(["--join", first.trim_start_matches("http://")]);
+    }
+    Running::start(command)
+}
+
+#[test]
+fn a_node_that_joins_takes_part_in_what_is_made_afterwards() {
+    let cluster = Cluster::start(&["--no-restart"]);
+    let mut joined = joins(&cluster, "127.0.0.1:0", true);
+    assert_eq!(joined.ready["node"], json!(4));
+    let endpoint = joined.ready["endpoint"].as_str().expect("an endpoint").to_owned();
+    let nodes = || {
+        let told = cluster.database.run(&["status", "--output", "json"]);
+        let told = if told.code == Some(0) { told.json() } else { Value::Null };
+        told["nodes"].as_array().cloned().unwrap_or_default()
+    };
+    let all_alive = |nodes: &[Value]| {
+        nodes.len() == 4 && nodes.iter().all(|node| node["liveness"] == json!("alive"))
+    };
+    assert!(eventually(|| all_alive(&nodes())), "{:?}", nodes());
+    let make = ["table", "create", "music", "--key", "artist:S", "--partitions", "8", "--wait"];
+    cluster.database.run(&make).ok();
+    // Eight partitions are 24 replicas on four nodes, and each is led from two of them; the founders have the catalog besides.
+    let holds_its_part = || {
+        let nodes = nodes();
+        let replicas: Vec<_> = nodes.iter().map(|node| node["replicas"].clone()).collect();
+        all_alive(&nodes) && replicas == [7, 7, 7, 6] && nodes[3]["partitions_led"] == json!(2)
+    };
+    assert!(eventually(holds_its_part), "{:?}", nodes());
+    for n in 0..20 {
+        cluster.put(&format!("{n}"));
+    }
+
+    // It comes back to its data, and is asked itself.
+    joined.kill();
+    for n in 20..30 {
+        cluster.put(&format!("{n}"));
+    }
+    let joined = joins(&cluster, endpoint.trim_start_matches("http://"), false);
+    assert_eq!(joined.ready["node"], json!(4));
+    assert!(eventually(holds_its_part), "{:?}", nodes());
+    let fourth = Database::at(endpoint);
+    let count = || fourth.run(&["scan", "music", "--count"]).json()["count"].clone();
+    assert_eq!(count(), json!(30));
+
+    // With a founder gone every partition has a majority still.
+    signal(cluster.pids()[0], Signal::KILL);
+    for n in 30..50 {
+        cluster.put(&format!("{n}"));
+    }
+    assert_eq!(count(), json!(50));
+    assert_eq!(joined.terminate().0, Some(0));
 }
 
 #[test]

@@ -59,6 +59,12 @@ impl Cluster {
         cluster
     }
 
+    /// Takes in a node that has been started to join the others.
+    pub(crate) fn add(&mut self, config: NodeConfig, node: Node) {
+        self.configs.push(config);
+        self.nodes.push(Some(Arc::new(node)));
+    }
+
     /// Waits until all nodes that run serve.
     pub(crate) async fn wait_ready(&self) {
         for node in self.nodes.iter().flatten() {

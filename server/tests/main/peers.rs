@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use stator_model::api::{CreateTable, GetItem, Query, Scan, Segment};
+use stator_model::api::{
+    BatchWriteItem, CreateTable, GetItem, PutItem, Query, Scan, Segment, WriteRequest,
+};
 use stator_model::schema::{KeyAttribute, KeySchema, KeyType};
-use stator_model::{AttributeValue, Item, Request};
+use stator_model::{AttributeValue, EncodedItem, Item, Request};
 use stator_proto::metadata::{
     PEER_CLUSTER, PEER_FOUNDERS, PEER_INCARNATION, PEER_NODE, PEER_REFUSED,
 };
@@ -26,6 +28,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::cluster::{Cluster, PATIENCE, get, put};
+use crate::silence::leader;
 
 /// What a call says of its sender.
 #[derive(Clone, Debug, Default)]
@@ -263,6 +266,57 @@ async fn what_a_peer_sends_on_is_judged_as_what_a_client_sends() {
     let cut = bytes.slice(..bytes.len() - 1);
     let error = forwarded(&node, &from, group, operation, cut).await;
     assert!(matches!(error, Forwarded::Error(_)), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_peer_sends_on_goes_no_further() {
+    let cluster = Cluster::start(3, |_| {}).await;
+    cluster.create_table("music").await;
+    put(&cluster.node(0), "music", "song", "kept").await;
+    let node = cluster.node(0);
+    let group = node.checksums().await.expect("checksums").last().expect("a replica").group;
+    let key = Item::from([("id".to_owned(), AttributeValue::from("song"))]);
+    let mut item = key.clone();
+    item.insert("value".into(), "from afar".into());
+    let item = EncodedItem::encode(&item);
+    let put = PutItem { table_name: "music".into(), item: item.clone(), ..PutItem::default() };
+    let read = |consistent_read| GetItem {
+        table_name: "music".into(),
+        key: key.clone(),
+        consistent_read,
+        ..GetItem::default()
+    };
+    let batch = [("music".to_owned(), vec![WriteRequest::Put(item)])];
+    let scan = Scan { table_name: "music".into(), consistent_read: true, ..Scan::default() };
+    let requests: [Request; 4] = [
+        read(true).into(),
+        put.into(),
+        BatchWriteItem { request_items: batch.into() }.into(),
+        scan.into(),
+    ];
+    let leader = leader(&cluster).await;
+    for number in (0..3).filter(|number| *number != leader) {
+        let (node, from) = (cluster.node(number), Sender::of(&cluster, leader));
+        for request in requests.clone() {
+            let (operation, bytes) = encode_request(request).expect("encoded");
+            // Who leads is named; to go there is the sender's.
+            match forwarded(&node, &from, group, operation, bytes).await {
+                Forwarded::NotHere(told) => {
+                    let leads = Some(cluster.node(leader).id());
+                    assert_eq!((told.leader_node_id, told.stale_route), (leads, false));
+                }
+                other => panic!("{operation:?} was answered {other:?}"),
+            }
+        }
+        // What any replica may answer is answered.
+        let (operation, bytes) = encode_request(read(false).into()).expect("encoded");
+        let answer = forwarded(&node, &from, group, operation, bytes.clone()).await;
+        assert!(matches!(answer, Forwarded::Answer(_)), "{answer:?}");
+        // And a partition that is not here is looked up anew.
+        let answer = forwarded(&node, &from, group + 1, operation, bytes).await;
+        assert!(matches!(&answer, Forwarded::NotHere(told) if told.stale_route), "{answer:?}");
+    }
+    assert_eq!(get(&node, "music", "song").await.as_deref(), Some("kept"), "nothing was written");
 }
 
 /// Starts a founder with a list of its own.

@@ -237,7 +237,7 @@ async fn all_gone(
 /// Keeps one node running.
 async fn tend(shared: Arc<Shared>, node: NodePlan) {
     let mut stop = shared.stop.clone();
-    let mut pause = PAUSE;
+    let mut pause = None;
     let mut first = true;
     // Why it could not start the last time, where that was told.
     let mut told = None;
@@ -261,9 +261,6 @@ async fn tend(shared: Arc<Shared>, node: NodePlan) {
             let _ = shared.events.send(Event::Refused(node.index, with_last_line(why, &node)));
             return;
         }
-        if started.elapsed() >= STEADY {
-            pause = PAUSE;
-        }
         let reason = refusal.map(|_| with_last_line(why.clone(), &node));
         match &reason {
             None => shared.tell(&format!("node {} {why}; starting it again", node.index + 1)),
@@ -274,12 +271,21 @@ async fn tend(shared: Arc<Shared>, node: NodePlan) {
             )),
         }
         told = reason;
+        let now = pause_after(pause, started.elapsed());
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(now) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        pause = (pause * 2).min(PAUSE_MAX);
+        pause = Some(now);
         first = false;
+    }
+}
+
+/// The pause before a node that ran for so long is started again, given the one before its last start.
+fn pause_after(former: Option<Duration>, ran: Duration) -> Duration {
+    match former {
+        Some(former) if ran < STEADY => (former * 2).min(PAUSE_MAX),
+        _ => PAUSE,
     }
 }
 
@@ -409,4 +415,27 @@ fn last_line(file: &Path) -> Option<String> {
     let tail = text.get(text.len().saturating_sub(4096)..)?;
     let tail = String::from_utf8_lossy(tail);
     tail.lines().rev().find(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_keeps_dying_is_started_ever_more_rarely() {
+        let next = |former: &Option<Duration>| Some(Some(pause_after(*former, Duration::ZERO)));
+        let pauses = std::iter::successors(Some(None), next).skip(1).take(9);
+        let pauses: Vec<_> = pauses.flatten().map(|pause| pause.as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
+    }
+
+    #[test]
+    fn a_node_that_ran_for_a_while_is_as_one_that_never_died() {
+        for former in [PAUSE, PAUSE_MAX] {
+            assert_eq!(pause_after(Some(former), Duration::from_secs(10)), PAUSE);
+            let doubled = (former * 2).min(PAUSE_MAX);
+            assert_eq!(pause_after(Some(former), Duration::from_millis(9_999)), doubled);
+        }
+        assert_eq!(pause_after(None, Duration::from_secs(3600)), PAUSE);
+    }
 }

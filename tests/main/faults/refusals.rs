@@ -95,6 +95,22 @@ fn data_of_the_future_is_refused_and_left_alone() {
     refused(dir.path(), &["engine", "version 7", "up to 1"]);
     replace(&marker, "engine 7", "engine 1");
 
+    // A segment begins with eight bytes of its own and its version.
+    let segments = fs::read_dir(data.join("log")).expect("a log");
+    let mut segments = segments.map(|entry| entry.expect("an entry").path());
+    let is_one = |path: &PathBuf| fs::read(path).expect("read").starts_with(b"STTRLOG\0");
+    let segment = segments.find(is_one).expect("a segment");
+    let set_version = |from: u8, to: u8| {
+        let mut bytes = fs::read(&segment).expect("read");
+        assert_eq!(bytes[8..12], [from, 0, 0, 0], "the version is somewhere else");
+        bytes[8] = to;
+        fs::write(&segment, bytes).expect("written");
+    };
+    set_version(1, 9);
+    let name = segment.file_name().expect("a name").to_string_lossy();
+    refused(dir.path(), &[&name, "format version 9", "up to 1"]);
+    set_version(9, 1);
+
     let node = Running::start(serve(dir.path(), "data"));
     assert_eq!(node.terminate().0, Some(0), "nothing was spoilt");
 }
