@@ -42,6 +42,8 @@ pub const BATCH_GET_KEYS_MAX: usize = 100;
 pub const BATCH_WRITE_REQUESTS_MAX: usize = 25;
 /// What one batch request carries or one batch answer holds, in bytes: 16 MB.
 pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What one BatchGetItem reads of one partition, in bytes of items, before the projection: 1 MB.
+pub const BATCH_GET_PARTITION_BYTES_MAX: usize = 1024 * 1024;
 /// Tables named by one ListTables page.
 pub const LIST_TABLES_MAX: usize = 100;
 /// Tables in a cluster: DynamoDB's default for an account and region.

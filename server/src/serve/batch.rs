@@ -2,6 +2,7 @@
 //! asked again.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -11,7 +12,9 @@ use stator_model::api::{
 };
 use stator_model::error::Applied;
 use stator_model::key::Key;
-use stator_model::limits::{BATCH_BYTES_MAX, PARTITION_KEY_BYTES_MAX, SORT_KEY_BYTES_MAX};
+use stator_model::limits::{
+    BATCH_BYTES_MAX, BATCH_GET_PARTITION_BYTES_MAX, PARTITION_KEY_BYTES_MAX, SORT_KEY_BYTES_MAX,
+};
 use stator_model::read::PreparedGets;
 use stator_model::schema::KeySchema;
 use stator_model::write::{PreparedWrite, prepare_batch};
@@ -58,16 +61,31 @@ impl Inner {
         cx: &CallContext,
     ) -> Result<BatchGetItemAnswer> {
         let mut answer = BatchGetItemAnswer::default();
-        let (mut failure, mut bytes) = (None, 0);
+        let (mut failure, mut done, mut bytes) = (None, 0, 0);
         // What was found has its room until all of it is the answer.
         let mut rooms = Vec::new();
         let mut waiting = request.request_items;
         let mut attempts = Attempts::new(cx);
-        loop {
-            let shares = self.shares_to_get(&waiting, cx).await?;
+        while !waiting.is_empty() {
+            let shares = async {
+                attempts.rest_between(self).await?;
+                self.shares_to_get(&waiting, cx).await
+            };
+            let shares = match shares.await {
+                Ok(shares) => shares,
+                Err(error) if is_passing(&error) => {
+                    failure.get_or_insert(error);
+                    for (name, wanted) in waiting {
+                        add_keys(&mut answer.unprocessed_keys, name, wanted);
+                    }
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
             waiting.clear();
             let reads = shares.iter().map(|share| self.get_share(share, cx));
-            for (share, result) in shares.iter().zip(join_all(reads).await) {
+            let results = join_all(reads).await;
+            for (Share { name, part, .. }, result) in shares.into_iter().zip(results) {
                 let (items, mut left) = match result {
                     Ok(Some(found)) => {
                         if found.is_short {
@@ -75,38 +93,38 @@ impl Inner {
                             failure.get_or_insert_with(throttled);
                         }
                         rooms.push(found.room);
-                        (found.items, found.left.keys(&share.part.keys))
+                        (found.items, found.left.keys(&part.keys))
                     }
                     Ok(None) => {
-                        add_keys(&mut waiting, share, share.part.keys.clone());
+                        add_keys(&mut waiting, name, part);
                         continue;
                     }
                     Err(error) if is_passing(&error) => {
                         failure.get_or_insert(error);
-                        (Vec::new(), share.part.keys.clone())
+                        (Vec::new(), part.keys.clone())
                     }
                     Err(error) => return Err(error),
                 };
                 let size: usize = items.iter().map(|item| item.as_bytes().len()).sum();
-                let found = answer.responses.entry(share.name.clone()).or_default();
+                let found = answer.responses.entry(name.clone()).or_default();
                 if bytes + size <= BATCH_BYTES_MAX {
                     bytes += size;
                     found.extend(items);
                 } else {
                     // Whole shares only: which key an item is of is not told apart here.
-                    left.clone_from(&share.part.keys);
+                    left.clone_from(&part.keys);
                 }
-                add_keys(&mut answer.unprocessed_keys, share, left);
+                done += part.keys.len().saturating_sub(left.len());
+                add_keys(
+                    &mut answer.unprocessed_keys,
+                    name,
+                    KeysAndAttributes { keys: left, ..part },
+                );
             }
-            if waiting.is_empty() {
-                break;
-            }
-            attempts.rest(self).await?;
         }
-        let nothing = answer.responses.values().all(Vec::is_empty);
         match failure {
             // As DynamoDB: an error only if nothing at all could be read.
-            Some(error) if nothing => Err(error),
+            Some(error) if done == 0 => Err(error),
             _ => Ok(answer),
         }
     }
@@ -205,9 +223,22 @@ impl Inner {
         };
         let mut waiting = request.request_items;
         let mut attempts = Attempts::new(cx);
-        loop {
-            let shares = self.shares_to_write(&waiting, cx).await;
-            let shares = shares.map_err(|error| for_all(none_applied, error))?;
+        while !waiting.is_empty() {
+            let shares = async {
+                attempts.rest_between(self).await?;
+                self.shares_to_write(&waiting, cx).await
+            };
+            let shares = match shares.await {
+                Ok(shares) => shares,
+                Err(error) if is_passing(&error) => {
+                    failure.get_or_insert(error);
+                    for (name, writes) in waiting {
+                        add_writes(&mut answer.unprocessed_items, name, writes);
+                    }
+                    break;
+                }
+                Err(error) => return Err(for_all(none_applied, error)),
+            };
             waiting.clear();
             let writes = shares.iter().map(|share| self.write_share(share, cx));
             let results = join_all(writes).await;
@@ -229,16 +260,6 @@ impl Inner {
                     }
                     Err(error) => return Err(for_all(none_applied, error)),
                 }
-            }
-            if waiting.is_empty() {
-                break;
-            }
-            if let Err(error) = attempts.rest(self).await {
-                failure.get_or_insert(error);
-                for (name, writes) in std::mem::take(&mut waiting) {
-                    add_writes(&mut answer.unprocessed_items, name, writes);
-                }
-                break;
             }
         }
         match failure {
@@ -302,15 +323,17 @@ impl Inner {
     }
 }
 
-/// Adds keys to what is to be read of a table, with what goes for all keys of the share.
+/// Adds keys, and what goes for all of them, to what is to be read of a table.
 fn add_keys(
     to: &mut BTreeMap<String, KeysAndAttributes>,
-    share: &Share<KeysAndAttributes>,
-    keys: Vec<stator_model::Item>,
+    name: String,
+    mut wanted: KeysAndAttributes,
 ) {
-    if !keys.is_empty() {
-        let nothing = || KeysAndAttributes { keys: Vec::new(), ..share.part.clone() };
-        to.entry(share.name.clone()).or_insert_with(nothing).keys.extend(keys);
+    if !wanted.keys.is_empty() {
+        match to.entry(name) {
+            Entry::Vacant(entry) => _ = entry.insert(wanted),
+            Entry::Occupied(mut entry) => entry.get_mut().keys.append(&mut wanted.keys),
+        }
     }
 }
 
@@ -408,7 +431,8 @@ impl Left {
 }
 
 impl Found {
-    /// Reads one item after another, as many as one answer holds and there is room for.
+    /// Reads one item after another, as many as one partition gives and there is room for. The last one is that which makes it the
+    /// most that it gives, as with a page.
     fn read(
         prepared: &PreparedGets,
         room: AnswerRoom,
@@ -418,12 +442,12 @@ impl Found {
         let mut bytes = 0;
         for (at, key) in prepared.keys.iter().enumerate() {
             found.left = Left::From(at);
+            if bytes >= BATCH_GET_PARTITION_BYTES_MAX {
+                return Ok(found);
+            }
             if let Some(item) = get(key)? {
-                let item = prepared.answer(item).map_err(ReadError::Refused)?;
                 bytes += item.as_bytes().len();
-                if bytes > BATCH_BYTES_MAX && !found.items.is_empty() {
-                    return Ok(found);
-                }
+                let item = prepared.answer(item).map_err(ReadError::Refused)?;
                 if !found.room.take(item.as_bytes().len()) {
                     found.is_short = true;
                     return Ok(found);

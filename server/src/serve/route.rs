@@ -184,6 +184,15 @@ impl<'a> Attempts<'a> {
         Ok(None)
     }
 
+    /// Waits a little before the next attempt at all of a batch, if there was one before.
+    ///
+    /// # Errors
+    /// The time is over.
+    pub(crate) async fn rest_between(&mut self, node: &Inner) -> Result<()> {
+        self.made += 1;
+        if self.made > 1 { self.rest(node).await } else { Ok(()) }
+    }
+
     /// Waits a little before the next attempt.
     ///
     /// # Errors

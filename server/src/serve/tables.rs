@@ -183,3 +183,7 @@ fn busy(record: &TableRecord, done: &str) -> Error {
     );
     Error::new(ErrorKind::ResourceInUse, what)
 }
+
+#[cfg(test)]
+#[path = "tables_tests.rs"]
+mod tests;
