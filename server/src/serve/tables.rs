@@ -32,7 +32,7 @@ impl Inner {
         let tables = self.table_records(cx).await?;
         if tables.len() >= TABLES_MAX {
             let what = format!(
-                "Subscriber limit exceeded: There is a limit of {TABLES_MAX} tables per cluster"
+                "Subscriber limit exceeded: There is a limit of {TABLES_MAX} tables per subscriber"
             );
             return Err(Error::new(ErrorKind::LimitExceeded, what));
         }

@@ -72,7 +72,7 @@ async fn there_are_2500_tables_and_no_more() {
     let refused = node.inner.create_table(named("one-more"), &cx).await.expect_err("too many");
     assert_limit(
         &refused,
-        "Subscriber limit exceeded: There is a limit of 2500 tables per cluster",
+        "Subscriber limit exceeded: There is a limit of 2500 tables per subscriber",
     );
     // What exists is said to exist, and what goes makes room.
     let refused = node.inner.create_table(named("table-0"), &cx).await.expect_err("it exists");
