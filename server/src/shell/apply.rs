@@ -16,7 +16,7 @@ mod recovery;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use stator_consensus::{ApplyJob, Event, InstallJob, ReplicaView};
@@ -34,6 +34,7 @@ use crate::node::room::Room;
 use crate::replicas::Replicas;
 use crate::snapshots::files::SnapshotFiles;
 use crate::snapshots::install::{InstallRun, Progress};
+use recovery::Failing;
 
 /// Told the index and term of the snapshot that a replica was brought to, or that there is none.
 pub(crate) type Restored = Box<dyn FnOnce(Option<(u64, u64)>) + Send>;
@@ -90,8 +91,8 @@ struct Applying {
     /// Keeps readers and the evaluator out while the data is not whole.
     view: Arc<ReplicaView>,
     phase: Phase,
-    /// Since when the engine has failed at it, with neither a job nor a snapshot done in between.
-    failing_since: Option<Instant>,
+    /// That the engine fails at it, until it has got further.
+    failing: Option<Failing>,
 }
 
 /// What becomes of a replica's data.
@@ -157,8 +158,8 @@ impl ApplyShell {
     fn handle(&self, replicas: &mut All, event: ApplyEvent) {
         match event {
             ApplyEvent::Add { group, applier, applied, view } => {
-                let (phase, failing_since) = (Phase::Serving, None);
-                replicas.insert(group, Applying { applier, applied, view, phase, failing_since });
+                let (phase, failing) = (Phase::Serving, None);
+                replicas.insert(group, Applying { applier, applied, view, phase, failing });
             }
             ApplyEvent::Remove { group, done } => {
                 replicas.remove(&group);
@@ -189,7 +190,7 @@ impl ApplyShell {
             }
             match replica.apply(&job.entries) {
                 Ok(()) => {
-                    replica.failing_since = None;
+                    replica.failing = None;
                     return self.applied(group, replica.applied);
                 }
                 // That brings the replica to where it was before, and the job is tried again.
@@ -226,7 +227,7 @@ impl ApplyShell {
         restored: Option<Restored>,
     ) {
         let Some(replica) = replicas.get_mut(&group) else { return };
-        replica.failing_since = None;
+        replica.failing = None;
         self.begin_install(group, replica, mark, header, restored);
     }
 
@@ -281,7 +282,10 @@ impl ApplyShell {
         let Some(replica) = replicas.get_mut(&group) else { return };
         let Phase::Installing(installing) = &mut replica.phase else { return };
         match installing.run.step(&mut replica.applier, &replica.view) {
-            Ok(Progress::More) => {}
+            Ok(Progress::More) => {
+                let done = installing.run.done();
+                replica.failing.take_if(|failing| failing.is_past(done));
+            }
             Ok(Progress::Installed(mark)) => {
                 self.installed(replicas, group, (mark.index, mark.term));
             }
@@ -310,7 +314,7 @@ impl ApplyShell {
                 self.losses.recovered(group);
                 // If jobs wait, the first of them will tell: an engine that fails at it may lose the snapshot each time.
                 if installing.waiting.is_empty() {
-                    replica.failing_since = None;
+                    replica.failing = None;
                 }
             }
             Ok(false) => return,

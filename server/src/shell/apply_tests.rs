@@ -33,10 +33,11 @@ enum Fails {
 
 /// Writes fail when the test says so, and the engine comes back when it may.
 #[derive(Default)]
-struct Failing {
+struct Fickle {
     next: Mutex<Option<Fails>>,
-    /// Which write behind each reopening fails, and loses all that was not flushed; 0: none.
-    each: AtomicUsize,
+    /// Which write fails before the first reopening, behind it and so on, and loses all that was not flushed; 0: none. The last
+    /// goes for all that follow, and the others take longer than an engine may fail.
+    each: Mutex<Vec<usize>>,
     written: AtomicUsize,
     reopened: AtomicUsize,
     comes_back: bool,
@@ -44,9 +45,15 @@ struct Failing {
     then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
-impl Script for Failing {
+impl Script for Fickle {
     fn write(&self, memory: &MemoryEngine, batch: &Batch) -> Result<()> {
-        if self.written.fetch_add(1, Ordering::SeqCst) + 1 == self.each.load(Ordering::SeqCst) {
+        let each = self.each.lock().expect("no panic").clone();
+        let reopened = self.reopened.load(Ordering::SeqCst);
+        let fails = each.get(reopened).or(each.last()).copied();
+        if Some(self.written.fetch_add(1, Ordering::SeqCst) + 1) == fails {
+            if reopened + 1 < each.len() {
+                std::thread::sleep(ENGINE_PATIENCE);
+            }
             memory.crash(memory.unflushed() as u64);
             return Err(as_told());
         }
@@ -81,7 +88,7 @@ fn as_told() -> Error {
 
 /// An apply thread with one replica that has applied entry 10.
 struct Lab {
-    engine: Arc<Scripted<Failing>>,
+    engine: Arc<Scripted<Fickle>>,
     log: Arc<Log>,
     disk: CrashDisk,
     mailbox: ApplyMailbox,
@@ -97,7 +104,7 @@ impl Lab {
     }
 
     fn start_with(comes_back: bool, snapshots: Option<Arc<SnapshotFiles>>) -> Self {
-        let script = Failing { comes_back, ..Failing::default() };
+        let script = Fickle { comes_back, ..Fickle::default() };
         let engine = Arc::new(Scripted { memory: MemoryEngine::new(), script });
         let mark = AppliedMark { index: 10, term: TERM, voters: vec![1, 2, 3] };
         initialise(engine.as_ref(), &spec(2), Some(&mark)).expect("begun");
@@ -219,24 +226,40 @@ fn an_engine_that_does_not_come_back_ends_the_node() {
     assert!(lab.end().contains("does not come back"));
 }
 
+/// A lab that is to install a snapshot, and then entry `S + 1`, while those writes fail.
+fn installing(each: &[usize]) -> Lab {
+    let (header, _) = frames();
+    let files = open(&CrashDisk::new());
+    receive(&files);
+    let lab = Lab::start_with(true, Some(files));
+    lab.engine.flush().expect("flushed");
+    append(&lab.log, &reset_log());
+    lab.engine.script.written.store(0, Ordering::SeqCst);
+    *lab.engine.script.each.lock().expect("no panic") = each.to_vec();
+    let (group, header) = (GROUP, header.encode());
+    lab.mailbox.install(InstallJob { group, index: S, term: TERM, header });
+    lab.apply(S + 1);
+    lab
+}
+
 #[test]
 fn an_engine_that_fails_at_the_same_step_of_each_installation_ends_the_node() {
-    let (header, frames) = frames();
     // The second chunk, behind the beginning, the clearing and the first chunk; and the entry behind the last step.
-    for each in [4, frames.len() + 3] {
-        let files = open(&CrashDisk::new());
-        receive(&files);
-        let lab = Lab::start_with(true, Some(files));
-        lab.engine.flush().expect("flushed");
-        append(&lab.log, &reset_log());
-        lab.engine.script.written.store(0, Ordering::SeqCst);
-        lab.engine.script.each.store(each, Ordering::SeqCst);
-        let (group, header) = (GROUP, header.encode());
-        lab.mailbox.install(InstallJob { group, index: S, term: TERM, header });
-        lab.apply(S + 1);
+    for each in [4, frames().1.len() + 3] {
+        let lab = installing(&[each]);
         eventually("it is tried again", || lab.reopened() > 3);
         assert!(lab.end().contains("as it was told"));
     }
+}
+
+#[test]
+fn an_installation_that_gets_further_each_time_has_time_for_failures() {
+    let mut lab = installing(&[4, 5, 0]);
+    lab.await_applied(S + 1);
+    assert_eq!(lab.reopened(), 2);
+    assert_eq!(*lab.ends.lock().expect("no panic"), [""; 0]);
+    lab.mailbox.0.close();
+    lab.thread.join().expect("without a panic");
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub(crate) struct InstallRun {
     stage: Stage,
     id: u64,
     attempts: u32,
+    /// Steps done since it began, the last time.
+    done: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,7 @@ impl InstallRun {
             file,
             stage: Stage::Begin,
             attempts: 0,
+            done: 0,
         })
     }
 
@@ -76,9 +79,15 @@ impl InstallRun {
         self.file.name
     }
 
+    /// How many steps have been done since it began, the last time.
+    pub(crate) const fn done(&self) -> u64 {
+        self.done
+    }
+
     /// Begins again: the engine has lost what was done.
     pub(crate) fn restart(&mut self) {
         self.stage = Stage::Begin;
+        self.done = 0;
     }
 
     /// Does some of it.
@@ -102,7 +111,10 @@ impl InstallRun {
         };
         match done {
             Ok(Progress::Lost(why)) => Ok(self.lose(why)),
-            Ok(progress) => Ok(progress),
+            Ok(progress) => {
+                self.done += 1;
+                Ok(progress)
+            }
             Err(error) if crate::shell::apply::is_engines(&error) => Err(error),
             // Perhaps another replica's fault made the engine lose a step; if not, it will be the same again.
             Err(error) if self.attempts >= ATTEMPTS_MAX => Ok(self.lose(error.to_string())),

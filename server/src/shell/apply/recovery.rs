@@ -5,8 +5,8 @@
 //! no reads. On a full disk that waits for room, and the engine is read as it is meanwhile.
 //!
 //! An engine that fails on and on for another reason ends the node, and so does a log that cannot be read back: the log has it all,
-//! and others lead meanwhile. Each replica counts the time for itself, for an engine may fail at the same chunk of a snapshot, or at
-//! the entry behind it, whenever it comes to that, and do all else.
+//! and others lead meanwhile. Each replica counts the time for itself, until it has got further than where the engine failed: an
+//! engine may fail at the same chunk of a snapshot, or at the entry behind it, whenever it comes to that, and do all else.
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,21 @@ pub(super) const ENGINE_PATIENCE: Duration = Duration::from_secs(if cfg!(test) {
 /// Bytes of entries read back from the log at once.
 const REPLAY_BYTES: u64 = if cfg!(test) { 4 << 10 } else { 8 << 20 };
 
+/// An engine's failures at a replica.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failing {
+    since: Instant,
+    /// How many steps of an installation were done at the most when it failed; any that there are, if it was at something else.
+    at: u64,
+}
+
+impl Failing {
+    /// Whether an installation that has done so many steps is past where the engine failed.
+    pub(super) const fn is_past(&self, done: u64) -> bool {
+        done > self.at
+    }
+}
+
 impl ApplyShell {
     /// Brings back an engine that failed at a replica, with all that it held. If the node is to end it does not wait for that, for
     /// the log has it all: without replicas, what still waits is dropped.
@@ -31,12 +46,19 @@ impl ApplyShell {
         self.metrics.engine_failed();
         // Whatever was seen of the disk a moment ago.
         self.room.look_again();
-        let mut since = replicas.get(&group).and_then(|replica| replica.failing_since);
+        let replica = replicas.get(&group);
+        let former = replica.and_then(|replica| replica.failing);
+        let at = match replica.map(|replica| &replica.phase) {
+            Some(Phase::Installing(installing)) => installing.run.done(),
+            _ => u64::MAX,
+        };
+        let mut since = former.map(|former| former.since);
         if !self.wait_for_room(&mut since) || !self.comes_back(replicas, &mut since, failure) {
             return replicas.clear();
         }
         if let Some(replica) = replicas.get_mut(&group) {
-            replica.failing_since = since;
+            let at = former.map_or(at, |former| former.at.max(at));
+            replica.failing = since.map(|since| Failing { since, at });
         }
     }
 
@@ -68,19 +90,19 @@ impl ApplyShell {
         failing_since: &mut Option<Instant>,
         mut failure: Error,
     ) -> bool {
-        for replica in replicas.values() {
-            replica.applier.suspend_reads();
-            replica.view.replace_data(replica.applied);
-        }
-        self.losses.begin(replicas.keys().copied());
         loop {
-            // One failure may be the only one; what fails again is not to be opened again all the time.
+            // One failure may be the only one; what fails again is not to be opened again all the time. Reads go on meanwhile.
             if failing_since.is_some() {
                 std::thread::sleep(REOPEN_PAUSE);
             }
             if self.is_beyond_hope(failing_since, &failure) || self.inbox.is_closed() {
                 return false;
             }
+            for replica in replicas.values() {
+                replica.applier.suspend_reads();
+                replica.view.replace_data(replica.applied);
+            }
+            self.losses.begin(replicas.keys().copied());
             let Err(error) = self.reopen_and_replay(replicas) else { return true };
             tracing::error!(%error, "the engine does not come back: it is tried again");
             failure = error;
