@@ -131,7 +131,7 @@ fn partition(partition: &PartitionDescription) -> serde_json::Value {
     })
 }
 
-/// What is wrong with a partition, as a line of columns: who leads it, and which of its replicas are behind.
+/// What there is to tell of a partition, as a line of columns: who leads it, and which of its replicas are behind.
 fn trouble(partition: &PartitionDescription) -> Option<[String; 4]> {
     let behind = partition.replicas.iter().filter_map(|replica| match replica.behind {
         Some(_) if replica.lacking => Some(format!("node {} lacks its data", replica.node_id)),
@@ -175,7 +175,8 @@ fn text(cluster: &DescribeClusterResponse) -> Result<(), Failure> {
     if troubles.is_empty() {
         return print(format_args!("{count} partitions, all led, no replica behind"));
     }
-    print(format_args!("{count} partitions, of which something is wrong with:"))?;
+    // A replica hears with the next message that an entry is committed: while there are writes, some are behind by a few.
+    print(format_args!("{count} partitions; without a leader, or with a replica behind:"))?;
     let mut rows = vec![["PARTITION", "TABLE", "LEADER", "BEHIND"].map(str::to_owned)];
     rows.extend(troubles);
     print_columns(&rows)
