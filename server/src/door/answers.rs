@@ -12,8 +12,12 @@
 //! is answered in any case; the connection is cut off when the answers to its writes are as much again as its share. And when more
 //! than half of all room is taken, those connections go whose clients have not read anything for a while of what is there for them:
 //! one that reads nothing has a share, and many do not have all. Room that waits for the node, and not for the client, accuses
-//! nobody: that of a page that is being read, and of what its stream was asked with. What streams are asked with leaves a quarter
-//! of all room to answers, so that they do not wait for each other.
+//! nobody: that of a page that is being read, and of what its stream was asked with. And a page that is not there yet does not make
+//! room short.
+//!
+//! So that none waits for the other, room is left at each step: what streams are asked with takes no more than half of it, room for
+//! their pages is reserved in three quarters, and the last quarter is for answers that are there. A connection's share is divided in
+//! the same way.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -44,6 +48,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Whole {
     held: AtomicUsize,
+    /// What of that is of pages that are not there yet.
+    reserved: AtomicUsize,
     max: usize,
     begun: Instant,
     guests: Mutex<Vec<Weak<Guest>>>,
@@ -65,9 +71,19 @@ pub(super) struct Answers {
 #[derive(Debug)]
 pub(super) struct Held {
     bytes: usize,
-    /// Whether it waits for the client.
-    is_unread: bool,
+    is_for: For,
     answers: Arc<Answers>,
+}
+
+/// What room is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    /// An answer that is not there yet.
+    Later,
+    /// What the node is at work with.
+    Node,
+    /// What waits for the client.
+    Client,
 }
 
 impl Whole {
@@ -75,6 +91,7 @@ impl Whole {
     pub(super) fn new(max: usize, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             held: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
             max: max.max(2 * LARGEST),
             begun: Instant::now(),
             guests: Mutex::default(),
@@ -93,7 +110,9 @@ impl Whole {
     }
 
     fn sweep_at(&self, now_ms: u64) {
-        let is_short = self.held.load(Ordering::Relaxed) > self.max / 2;
+        let reserved = self.reserved.load(Ordering::Relaxed);
+        let there = self.held.load(Ordering::Relaxed).saturating_sub(reserved);
+        let is_short = there > self.max / 2;
         lock(&self.guests).retain(|guest| {
             let Some(guest) = guest.upgrade() else { return false };
             if is_short && guest.answers.is_stuck_at(now_ms) {
@@ -125,27 +144,30 @@ impl Answers {
         self.held(0).comes_to(bytes)
     }
 
-    /// Room for an answer that is not there yet: `None` if there is none.
+    /// Room for an answer that is not there yet: `None` if there is none. For one that is larger than all that may be reserved as
+    /// much as may be is: the rest it finds when it is there, or not.
     pub(super) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Held> {
-        self.grow(bytes, self.max(), self.whole.max).then(|| self.held(bytes))
+        let (own_max, whole_max) = (self.max() / 4 * 3, self.whole.max / 4 * 3);
+        let bytes = bytes.min(own_max);
+        self.grow(bytes, own_max, whole_max).then(|| self.held(bytes).taken_for(For::Later))
     }
 
     /// Room for what a stream of pages is asked with, which waits for the client until it asks for the first one.
     pub(super) fn take_request(self: &Arc<Self>, bytes: usize) -> Option<Held> {
         let bytes = counting(bytes);
-        let (own_max, whole_max) = (self.max() / 4 * 3, self.whole.max / 4 * 3);
-        self.grow(bytes, own_max, whole_max).then(|| self.held(bytes).unread())
+        let (own_max, whole_max) = (self.max() / 2, self.whole.max / 2);
+        self.grow(bytes, own_max, whole_max).then(|| self.held(bytes).taken_for(For::Client))
     }
 
     /// An answer waits that cannot be taken back. The connection may be over its share with it.
     pub(super) fn take_anyway(self: &Arc<Self>, bytes: usize) -> Held {
         let bytes = counting(bytes);
         self.grow(bytes, usize::MAX, usize::MAX);
-        self.held(bytes).unread()
+        self.held(bytes).taken_for(For::Client)
     }
 
     fn held(self: &Arc<Self>, bytes: usize) -> Held {
-        Held { bytes, is_unread: false, answers: self.clone() }
+        Held { bytes, is_for: For::Node, answers: self.clone() }
     }
 
     /// Whether so many more bytes were taken.
@@ -206,6 +228,7 @@ impl Held {
     /// The answer for which room was reserved is there, and has so many bytes: it waits for the client. `None` if there is no room
     /// for all of them.
     pub(super) fn comes_to(mut self, bytes: usize) -> Option<Self> {
+        self.set_for(For::Node);
         let (bytes, answers) = (counting(bytes), &self.answers);
         let (more, less) = (bytes.saturating_sub(self.bytes), self.bytes.saturating_sub(bytes));
         if !answers.grow(more, answers.max(), answers.whole.max) {
@@ -213,25 +236,34 @@ impl Held {
         }
         answers.shrink(less);
         self.bytes = bytes;
-        Some(self.unread())
+        Some(self.taken_for(For::Client))
     }
 
-    fn unread(mut self) -> Self {
-        self.set_unread(true);
+    fn taken_for(mut self, is_for: For) -> Self {
+        self.set_for(is_for);
         self
     }
 
-    /// It waits for the client, or the client for the node.
-    fn set_unread(&mut self, is_unread: bool) {
-        if std::mem::replace(&mut self.is_unread, is_unread) == is_unread || self.bytes == 0 {
+    fn set_for(&mut self, is_for: For) {
+        let was_for = std::mem::replace(&mut self.is_for, is_for);
+        if was_for == is_for || self.bytes == 0 {
             return;
         }
-        let unread = &self.answers.unread;
-        if !is_unread {
-            unread.fetch_sub(self.bytes, Ordering::Relaxed);
-            self.answers.moved();
-        } else if unread.fetch_add(self.bytes, Ordering::Relaxed) == 0 {
-            self.answers.moved();
+        let (order, answers) = (Ordering::Relaxed, &self.answers);
+        let (unread, reserved) = (&answers.unread, &answers.whole.reserved);
+        match was_for {
+            For::Later => _ = reserved.fetch_sub(self.bytes, order),
+            For::Node => {}
+            For::Client => {
+                unread.fetch_sub(self.bytes, order);
+                answers.moved();
+            }
+        }
+        match is_for {
+            For::Later => _ = reserved.fetch_add(self.bytes, order),
+            For::Node => {}
+            For::Client if unread.fetch_add(self.bytes, order) == 0 => answers.moved(),
+            For::Client => {}
         }
     }
 
@@ -244,13 +276,13 @@ impl Held {
     fn split(&mut self, bytes: usize) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
-        Self { bytes, is_unread: self.is_unread, answers: self.answers.clone() }
+        Self { bytes, is_for: self.is_for, answers: self.answers.clone() }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.set_unread(false);
+        self.set_for(For::Node);
         self.answers.shrink(self.bytes);
     }
 }
@@ -284,7 +316,7 @@ impl Outgoing {
     /// The next page is being made, or waits for the client: what it is asked with waits for the same.
     pub(super) fn set_unread(&self, is_unread: bool) {
         if let Some(request) = &mut *lock(&self.request) {
-            request.set_unread(is_unread);
+            request.set_for(if is_unread { For::Client } else { For::Node });
         }
     }
 

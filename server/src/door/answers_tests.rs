@@ -64,6 +64,30 @@ fn who_reads_nothing_goes_when_room_is_short() {
     assert_eq!(cut(), [true, false, false]);
 }
 
+#[test]
+fn pages_that_are_being_read_make_no_room_short() {
+    let whole = whole();
+    let lobby = Lobby::new(9, whole.metrics.clone(), whole.clone());
+    let read = budget::Whole::new(0, whole.metrics.clone());
+    let guests: Vec<_> =
+        (0..5).map(|_| lobby.enter(budget::Budget::of_connection(&read))).collect();
+    let _unread = guests[0].answers.take(2 * SMALL).expect("room");
+    let pages: Vec<_> = guests[1..]
+        .iter()
+        .map(|guest| guest.answers.reserve(LARGEST / 4 * 5).expect("room"))
+        .collect();
+    let late = || whole.now_ms() + 2 * u64::try_from(PATIENCE.as_millis()).expect("short");
+    whole.sweep_at(late());
+    assert!(!guests[0].is_cut(), "five eighths are taken for nothing yet");
+    let _pages: Vec<_> = pages
+        .into_iter()
+        .map(|page| page.comes_to(LARGEST / 4 * 5).expect("what was reserved"))
+        .collect();
+    assert_eq!(whole.reserved.load(Ordering::Relaxed), 0);
+    whole.sweep_at(late());
+    assert!(guests.iter().all(|guest| guest.is_cut()), "now they are there");
+}
+
 /// All room, of which somebody took something long ago.
 fn whole_of_old() -> Arc<Whole> {
     let mut whole = whole();
@@ -158,22 +182,29 @@ fn room_that_was_reserved_becomes_what_the_answer_comes_to() {
         drop(page);
         assert_eq!(holds(), [0; 2]);
     }
-    let other = own.take(LARGEST).expect("room");
-    assert!(reserved().comes_to(LARGEST + 1).is_none(), "there is not so much");
+    let other = own.take(LARGEST / 2).expect("room");
+    assert!(reserved().comes_to(LARGEST / 2 * 3 + 1).is_none(), "there is not so much");
     drop(other);
     assert_eq!(whole.held.load(Ordering::Relaxed), 0);
 }
 
 #[test]
-fn what_streams_are_asked_with_leaves_room_for_answers() {
+fn what_streams_are_asked_with_leaves_room_for_pages_and_these_for_answers() {
     let whole = whole();
     let connections: Vec<_> = (0..9).map(|_| Answers::of_connection(&whole)).collect();
-    let requests: Vec<_> = connections
-        .iter()
-        .flat_map(|own| std::iter::from_fn(|| own.take_request(LARGEST / 2)))
-        .collect();
-    assert_eq!(requests.len(), 12, "six eighths of all room");
-    assert!(connections[0].take(LARGEST / 2).is_some(), "and of each connection's");
+    let all = |some: &dyn Fn(&Arc<Answers>) -> Option<Held>| -> Vec<_> {
+        connections.iter().flat_map(|own| std::iter::from_fn(|| some(own))).collect()
+    };
+    let requests = all(&|own| own.take_request(LARGEST / 2));
+    assert_eq!(requests.len(), 8, "four eighths of all room, and of each share");
     assert!(connections[8].take_request(SMALL + 1).is_none());
     assert!(connections[8].take_request(SMALL).is_some(), "small ones are not counted");
+    let pages = all(&|own| own.reserve(LARGEST / 2));
+    assert_eq!(pages.len(), 4, "two eighths more");
+    assert!(connections[0].take(LARGEST / 2).is_some(), "a share has some room left");
+    let answers = all(&|own| own.take(LARGEST / 2));
+    assert_eq!(answers.len(), 4, "two eighths");
+    drop((requests, pages, answers));
+    let page = connections[0].reserve(2 * LARGEST).expect("as much of it as may be reserved");
+    assert!(page.comes_to(2 * LARGEST).is_some(), "it may be all of its connection's");
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stator_model::api::{self, Operation};
+use stator_model::error::Retry;
 use stator_model::limits::{ITEM_BYTES_MAX, PAGE_BYTES_MAX};
 use stator_model::{Error, ErrorKind, Result};
 use stator_proto::metadata::{FORWARDED_TO, REQUEST_ID, detail_bytes_max};
@@ -28,21 +29,28 @@ const LEFT_FOR_WORDS: Duration = Duration::from_millis(10);
 const PAGE_STREAMS_MAX: usize = 256;
 /// The room that a page of a stream is read with: few come to more.
 const PAGE_ROOM: usize = PAGE_BYTES_MAX + ITEM_BYTES_MAX;
-/// How often a stream that waits for room looks whether there is some.
+/// Pages that are read at once, for each thread that reads: one is ready to be read while the other is.
+const TURNS_PER_THREAD: usize = 2;
+/// How often a stream that waits for room looks whether there is some; and how long it waits at first, and at most, where the node
+/// takes no more.
 const PAGE_PAUSE: Duration = Duration::from_millis(20);
+const PAGE_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// The door.
 pub(crate) struct ClientDoor {
     node: Arc<Inner>,
     /// The leave for streams of pages, of all connections together.
     page_streams: Arc<Semaphore>,
+    /// The turns to read a page of a stream, of all connections together.
+    turns: Arc<Semaphore>,
 }
 
 type Pages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl ClientDoor {
     pub(crate) fn new(node: Arc<Inner>) -> Self {
-        Self { node, page_streams: Arc::new(Semaphore::new(PAGE_STREAMS_MAX)) }
+        let turns = Arc::new(Semaphore::new(TURNS_PER_THREAD * node.config.query_threads));
+        Self { node, page_streams: Arc::new(Semaphore::new(PAGE_STREAMS_MAX)), turns }
     }
 
     /// Answers a call of one operation.
@@ -297,18 +305,20 @@ impl ClientDoor {
             return Err(refusal(&crate::serve::throttled(), &cx, &metadata));
         }
         // Read as the client takes them: one that is gone, or takes none, has none read for it.
-        let (node, metadata, request_id) =
-            (self.node.clone(), Arc::new(metadata), cx.request_id.clone());
+        let (node, turns) = (self.node.clone(), self.turns.clone());
+        let (metadata, request_id) = (Arc::new(metadata), cx.request_id.clone());
         let outgoing = Arc::new(Outgoing::stream(leaves, kept.flatten()));
         let pages = outgoing.clone();
         let stream = futures::stream::unfold(Some(request), move |left| {
-            let (node, next, request_id) = (node.clone(), next.clone(), request_id.clone());
+            let (node, turns) = (node.clone(), turns.clone());
+            let (next, request_id) = (next.clone(), request_id.clone());
             let (metadata, guest, pages) = (metadata.clone(), guest.clone(), pages.clone());
             async move {
                 let mut request = left?;
                 let cx = node.context(request_id, timeout);
                 pages.set_unread(false);
-                let page = page(&node, guest.as_deref(), &mut request, &next, bytes, &cx).await;
+                let guest = guest.as_deref();
+                let page = page(&node, &turns, guest, &mut request, &next, bytes, &cx).await;
                 pages.set_unread(true);
                 Some(match page {
                     Ok((page, held, more)) => {
@@ -326,49 +336,66 @@ impl ClientDoor {
     }
 }
 
-/// Reads a page of a stream, once there is room for it; and tells whether there are more, for which the request is changed.
+/// Reads a page of a stream, when it has its turn and there is room for it; and tells whether there are more, for which the request
+/// is changed.
+///
+/// Turns are given in the order in which they are asked for. A page that finds no room, or a node that takes no more, gives its turn
+/// back and asks for another one after a pause, behind all who wait: no client that leaves its own room full stands in others' way.
 ///
 /// # Errors
 /// What the page is refused with. That there is no room is no reason yet: it is waited for, for as long as the page has time, the
 /// node does not stop, and the client takes what there is for it.
 async fn page<O: WireOperation + Clone>(
     node: &Inner,
+    turns: &Semaphore,
     guest: Option<&Guest>,
     request: &mut O,
     next: impl Fn(&mut O, &O::Answer) -> bool,
     bytes: usize,
     cx: &CallContext,
 ) -> Result<(O::ResponseMessage, Option<Held>, bool)> {
-    let mut room = PAGE_ROOM;
+    let left = || cx.left(node.clock.monotonic_ns());
+    let (mut room, mut pause_if_busy) = (PAGE_ROOM, PAGE_PAUSE);
     loop {
-        let held = guest.map(|guest| guest.answers.reserve(room));
-        let read = match held {
-            Some(None) => Err(crate::serve::throttled()),
-            held => call(node, request.clone(), bytes, cx).await.map(|answer| (answer, held)),
-        };
-        let refused = match read {
-            Ok((answer, held)) => {
-                let mut asked = request.clone();
-                let more = next(&mut asked, &answer);
-                let page: O::ResponseMessage = answer.into();
-                // Values of a byte or two come to more than they count. Such a page is read again, once there is room for that.
-                room = O::answer_bytes(&page);
-                let held = held.flatten().map(|held| held.comes_to(room));
-                if !matches!(held, Some(None)) {
-                    *request = asked;
-                    return Ok((page, held.flatten(), more));
-                }
-                crate::serve::throttled()
+        let mut pause = PAGE_PAUSE;
+        let refused = 'turn: {
+            let Ok(_turn) = tokio::time::timeout(left(), turns.acquire()).await else {
+                break 'turn crate::serve::throttled();
+            };
+            let held = guest.map(|guest| guest.answers.reserve(room));
+            if let Some(None) = held {
+                break 'turn crate::serve::throttled();
             }
-            Err(error) if error.kind() == ErrorKind::Throttling => error,
-            Err(error) => return Err(error),
+            match call(node, request.clone(), bytes, cx).await {
+                Ok(answer) => {
+                    let mut asked = request.clone();
+                    let more = next(&mut asked, &answer);
+                    let page: O::ResponseMessage = answer.into();
+                    // Values of a byte or two come to more than they count. Such a page is read again, once there is room for
+                    // that.
+                    room = O::answer_bytes(&page);
+                    let held = held.flatten().map(|held| held.comes_to(room));
+                    if !matches!(held, Some(None)) {
+                        *request = asked;
+                        return Ok((page, held.flatten(), more));
+                    }
+                    crate::serve::throttled()
+                }
+                Err(error) if error.kind() == ErrorKind::Throttling => {
+                    let said = if let Retry::After(said) = error.retry() { said } else { pause };
+                    pause = pause_if_busy.max(said);
+                    pause_if_busy = (2 * pause_if_busy).min(PAGE_PAUSE_MAX);
+                    error
+                }
+                Err(error) => return Err(error),
+            }
         };
-        let has_time = cx.left(node.clock.monotonic_ns()) > PAGE_PAUSE;
-        if !has_time || node.is_stopping() || guest.is_some_and(|guest| guest.answers.is_stuck()) {
+        let is_stuck = guest.is_some_and(|guest| guest.answers.is_stuck());
+        if left() <= pause || node.is_stopping() || is_stuck {
             node.metrics.throttled();
             return Err(refused);
         }
-        tokio::time::sleep(PAGE_PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

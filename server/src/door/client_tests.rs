@@ -1,11 +1,17 @@
 use std::sync::Arc;
 
+use futures::{FutureExt, StreamExt};
 use stator_consensus::ReplicaView;
+use stator_model::api::{CreateTable, PutItem, Query};
+use stator_model::schema::{KeyAttribute, KeySchema, KeyType};
+use stator_model::{AttributeValue, EncodedItem, Item, Request};
 use stator_proto::status::from_status;
 
 use super::*;
 use crate::catalog::records::CATALOG_GROUP;
 use crate::config::NodeConfig;
+use crate::door::lobby::Lobby;
+use crate::door::{answers, budget};
 use crate::mailbox::mailbox;
 use crate::node::Node;
 use crate::replicas::Replica;
@@ -85,4 +91,121 @@ async fn a_call_of_a_silent_leader_is_told_that_its_time_is_over() {
     let told = from_status(&status, Effect::Read);
     assert!(told.from_stator, "in the node's own words");
     assert_eq!(told.error.applied(), stator_model::error::Applied::No);
+}
+
+/// What an item is filled with, in bytes.
+const FILLING: usize = 300_000;
+
+/// A node with an item of the table `songs`.
+async fn songs() -> Node {
+    let node = Node::embedded(NodeConfig::default(), true).await.expect("a node in memory");
+    node.wait_ready(LONG).await.expect("ready");
+    let call = async |request: Request| node.call(request, "test".into(), Some(LONG)).await;
+    let artist = KeyAttribute { name: "artist".into(), key_type: KeyType::S };
+    let create = CreateTable {
+        table_name: "songs".into(),
+        key_schema: KeySchema { partition: artist, sort: None },
+        partitions: Some(1),
+        deletion_protection: false,
+    };
+    call(create.into()).await.expect("created");
+    let mut item = artist_a();
+    item.insert("song".to_owned(), AttributeValue::from("x".repeat(FILLING).as_str()));
+    let item = EncodedItem::encode(&item);
+    let put = PutItem { table_name: "songs".into(), item, ..PutItem::default() };
+    while call(put.clone().into()).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    node
+}
+
+fn artist_a() -> Item {
+    Item::from([("artist".to_owned(), AttributeValue::from("a"))])
+}
+
+/// A request to read all of one artist, from a connection.
+fn query(guest: Option<&Arc<Guest>>) -> tonic::Request<v1::QueryRequest> {
+    let query = Query {
+        table_name: "songs".into(),
+        key_condition_expression: "artist = :a".into(),
+        expression_attribute_values: [(":a".to_owned(), AttributeValue::from("a"))].into(),
+        ..Query::default()
+    };
+    let mut request = tonic::Request::new(query.into());
+    if let Some(guest) = guest {
+        request.extensions_mut().insert(guest.clone());
+    }
+    request
+}
+
+/// What a metric counts.
+fn count(node: &Node, name: &str) -> u64 {
+    let text = node.inner.metrics.encode();
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    let count = lines.find_map(|(of, count)| (of == name).then(|| count.parse().ok())?);
+    count.expect("it is counted")
+}
+
+#[tokio::test]
+async fn streams_leave_room_for_other_answers_and_all_have_their_turn() {
+    let node = songs().await;
+    let door = ClientDoor::new(node.inner.clone());
+    let metrics = &node.inner.metrics;
+    let lobby = Lobby::new(9, metrics.clone(), answers::Whole::new(0, metrics.clone()));
+    let read = budget::Whole::new(0, metrics.clone());
+    let guests: Vec<_> =
+        (0..3).map(|_| lobby.enter(budget::Budget::of_connection(&read))).collect();
+
+    // No page is read for now: those that are to be have their room, or wait for it.
+    let threads = u32::try_from(node.inner.config.query_threads).expect("a few");
+    let pages_max = TURNS_PER_THREAD * node.inner.config.query_threads;
+    let threads = node.inner.pool.acquire_many(threads).await.expect("none is at work");
+    let mut streams = Vec::new();
+    for n in 0..24 {
+        let stream = door.query_pages(query(Some(&guests[n % 2]))).await.expect("begun");
+        streams.push(stream.into_inner());
+    }
+    let mut pages: Vec<_> = streams.iter_mut().map(StreamExt::next).collect();
+    assert!(pages.iter_mut().all(|page| page.now_or_never().is_none()));
+    let reserved = count(&node, "stator_waiting_answers_bytes");
+    assert_eq!(reserved, u64::try_from(pages_max * PAGE_ROOM).expect("some megabytes"));
+
+    // Answers of 3 MB, which nobody takes.
+    let mut unread = Vec::new();
+    for _ in 0..10 {
+        let get =
+            api::GetItem { table_name: "songs".into(), key: artist_a(), ..Default::default() };
+        let mut request = tonic::Request::new(v1::GetItemRequest::from(get));
+        request.extensions_mut().insert(guests[2].clone());
+        unread.push(door.get_item(request).await.expect("there is room for it"));
+    }
+    assert!(unread.iter().all(|answer| answer.get_ref().item.is_some()));
+
+    drop(threads);
+    for page in futures::future::join_all(pages).await {
+        assert_eq!(page.expect("a page").expect("it had its turn").items.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_page_is_not_asked_for_all_the_time_where_the_node_takes_no_more() {
+    let node = songs().await;
+    let door = ClientDoor::new(node.inner.clone());
+    let refused = || count(&node, "stator_throttled_total");
+    let all = Request::from(Query::default());
+    let mut leaves: Vec<_> = std::iter::from_fn(|| node.inner.admit(&all, 0).ok()).collect();
+    let before = refused();
+    let mut request = query(None);
+    request.metadata_mut().insert("grpc-timeout", "1S".parse().expect("text"));
+    let mut stream = door.query_pages(request).await.expect("begun").into_inner();
+    let status = stream.next().await.expect("an answer").expect_err("there is no room");
+    assert_eq!(from_status(&status, Effect::Read).error.kind(), ErrorKind::Throttling);
+    // After 20, 40, 80 ms and so on: six times in its second, and once more is counted that it was given up.
+    assert!((2..=8).contains(&(refused() - before)), "{} times", refused() - before);
+
+    let mut stream = door.query_pages(query(None)).await.expect("begun").into_inner();
+    let mut page = stream.next();
+    assert!((&mut page).now_or_never().is_none(), "it waits");
+    leaves.clear();
+    assert_eq!(page.await.expect("a page").expect("there is room again").items.len(), 1);
 }

@@ -446,7 +446,7 @@ impl Found {
                 return Ok(found);
             }
             if let Some(item) = get(key)? {
-                bytes += item.as_bytes().len();
+                bytes += stored_size(&item)?;
                 let item = prepared.answer(item).map_err(ReadError::Refused)?;
                 if !found.room.take(item.as_bytes().len()) {
                     found.is_short = true;
@@ -471,6 +471,15 @@ impl Found {
             Self { items: Vec::new(), left: Left::From(0), is_short: true, room }
         }
     }
+}
+
+/// The size of a stored item, as DynamoDB accounts it.
+fn stored_size(item: &EncodedItem) -> Result<usize, ReadError> {
+    let not_stored = |error: Error| {
+        let what = format!("A stored item cannot be read: {}", error.message());
+        ReadError::Refused(Error::internal(what))
+    };
+    item.check().map(|checked| checked.size).map_err(not_stored)
 }
 
 /// The outcomes of a share: puts and deletes without conditions either all are done or meet an error. What met one after others

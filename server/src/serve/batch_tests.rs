@@ -54,6 +54,12 @@ fn the_largest_key_is_no_larger_than_what_a_delete_counts() {
 
 /// Reads a batch of 100 items of 399 KB each: what was found, and how many were looked at for it.
 fn read_large(intake: &Intake, projection: Option<&str>) -> (Found, usize) {
+    let value = AttributeValue::from("x".repeat(399_000));
+    read_all(intake, projection, &EncodedItem::encode(&Item::from([("value".to_owned(), value)])))
+}
+
+/// The same for 100 times one item.
+fn read_all(intake: &Intake, projection: Option<&str>, item: &EncodedItem) -> (Found, usize) {
     let schema = KeySchema {
         partition: KeyAttribute { name: "id".into(), key_type: KeyType::S },
         sort: None,
@@ -64,8 +70,6 @@ fn read_large(intake: &Intake, projection: Option<&str>) -> (Found, usize) {
         projection_expression: projection.map(str::to_owned),
         ..Default::default()
     };
-    let value = AttributeValue::from("x".repeat(399_000));
-    let item = EncodedItem::encode(&Item::from([("value".to_owned(), value)]));
     let looked = std::cell::Cell::new(0);
     let prepared = wanted.prepare(&schema).expect("sound");
     let found = Found::read(&prepared, intake.answer_room(), |_| {
@@ -85,6 +89,19 @@ fn a_batch_reads_1_mb_of_a_partition_and_leaves_the_rest() {
     let (found, looked) = read_large(&Intake::new(1, 64 << 20), Some("absent"));
     assert_eq!((found.items.len(), looked), (3, 3));
     assert!(found.items.iter().all(|item| item.as_bytes().len() < 100));
+}
+
+#[test]
+fn a_batch_counts_the_bytes_that_a_page_does() {
+    // Encoded, each name and each value takes something for its length, which is no part of the item's size.
+    let value = |n: u32| (format!("{n:06}"), AttributeValue::from(""));
+    let item = EncodedItem::encode(&(0..66_000).map(value).collect());
+    let size = item.check().expect("an item").size;
+    let times =
+        [item.as_bytes().len(), size].map(|bytes| 2 * bytes / BATCH_GET_PARTITION_BYTES_MAX);
+    assert_eq!(times, [1, 0], "two of them are 1 MB as bytes, and not as items");
+    let (found, looked) = read_all(&Intake::new(1, 64 << 20), None, &item);
+    assert_eq!((found.items.len(), looked), (3, 3));
 }
 
 #[test]

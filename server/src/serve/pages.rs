@@ -93,8 +93,7 @@ impl Inner {
             };
             return self.scan_partition(&table, partition, request, cx).await;
         }
-        // A page that came to nothing before has used up nothing of this one.
-        let cx = &cx.with_a_page(0);
+        let mut left = PAGE_BYTES_MAX as u64;
         let mut answer = ScanAnswer::default();
         let mut part = request.clone();
         let first = table.index_of(prepared.start.hash);
@@ -110,10 +109,13 @@ impl Inner {
                 part.limit = Some(part.limit.map_or(1, |limit| limit.min(1)));
             }
             let mut page = loop {
-                let page = self.scan_partition(&table, partition, &part, cx).await?;
+                // What came to nothing before has used up nothing of the page.
+                let cx = cx.with_a_page(left.max(1));
+                let page = self.scan_partition(&table, partition, &part, &cx).await?;
                 let Some(page) = page else { return Ok(None) };
                 let bytes = page.items.iter().map(|item| item.as_bytes().len()).sum();
                 if next.is_none() || page.last_evaluated_key.is_some() || room.take(bytes) {
+                    left = cx.page_room();
                     break page;
                 }
                 // There is nowhere for it to wait for the next partition: read as far once more it says where it ends, and so does

@@ -8,6 +8,7 @@ use stator_model::{Answer, EncodedItem, Request};
 use super::*;
 use crate::config::NodeConfig;
 use crate::node::Node;
+use crate::node::intake::AnswerRoom;
 
 fn schema(partition: KeyType, sort: Option<KeyType>) -> KeySchema {
     let attribute = |name: &str, key_type| KeyAttribute { name: name.into(), key_type };
@@ -126,6 +127,15 @@ async fn all_pages(node: &Node, mut request: Scan) -> (usize, u32, u32, Vec<Stri
     }
 }
 
+/// All room that there is: there is none for anything from then on.
+fn taken(node: &Node) -> AnswerRoom {
+    let mut taken = node.inner.answer_room();
+    for bytes in (10..31).rev().map(|power| 1 << power) {
+        while taken.take(bytes) {}
+    }
+    taken
+}
+
 #[tokio::test]
 async fn a_scan_without_room_ends_with_a_partition_and_goes_on_behind_it() {
     let (node, ids) = node_with(6, 60).await;
@@ -149,11 +159,7 @@ async fn a_scan_without_room_ends_with_a_partition_and_goes_on_behind_it() {
     for (scan, _, _) in &scans {
         with_room.push(all_pages(&node, scan.clone()).await);
     }
-    // There is no room for anything from now on.
-    let mut taken = node.inner.answer_room();
-    for bytes in (10..31).rev().map(|power| 1 << power) {
-        while taken.take(bytes) {}
-    }
+    let _no_room = taken(&node);
     let mut of_segments = Vec::new();
     for ((scan, pages_min, count), (_, _, _, expected)) in scans.into_iter().zip(with_room) {
         let is_segment = scan.segment.is_some();
@@ -169,4 +175,33 @@ async fn a_scan_without_room_ends_with_a_partition_and_goes_on_behind_it() {
     }
     of_segments.sort();
     assert!(of_segments.iter().eq(&ids), "each item once: {of_segments:?}");
+}
+
+#[tokio::test]
+async fn a_page_that_is_read_again_is_as_large_as_it_was() {
+    let (node, _) = node_with(2, 0).await;
+    let table = node.inner.table(TABLE, &node.inner.own_context(LONG)).await.expect("known");
+    let mut ids = BTreeSet::new();
+    for id in (0..).map(|n| format!("id-{n}")) {
+        let mut item = Item::from([("id".to_owned(), AttributeValue::from(id.as_str()))]);
+        let key = Key::of_key_attributes(table.schema(), &item).expect("a key");
+        if table.index_of(key.hash()) == 0 {
+            item.insert("text".to_owned(), AttributeValue::from("x".repeat(300_000).as_str()));
+            let item = EncodedItem::encode(&item);
+            let put = PutItem { table_name: TABLE.to_owned(), item, ..PutItem::default() };
+            call(&node, put).await;
+            ids.insert(id);
+        }
+        if ids.len() == 3 {
+            break;
+        }
+    }
+    let no_room = taken(&node);
+    let scan = Scan { table_name: TABLE.to_owned(), consistent_read: true, ..Scan::default() };
+    let cx = node.inner.own_context(LONG);
+    let page = node.inner.scan_partitions(&scan, &cx, || false).await.expect("read");
+    let page = page.expect("the table is what it was");
+    assert!(page.last_evaluated_key.is_some(), "there is no room to ask the other partition");
+    assert_eq!(ids_of(&page).collect::<BTreeSet<_>>(), ids, "900 KB are less than 1 MB");
+    drop(no_room);
 }
