@@ -90,7 +90,7 @@ async fn meet(node: &Inner, peers: &Peers) -> std::result::Result<(), String> {
     let mut told = Instant::now();
     loop {
         if peers.is_disowned() {
-            return Err(super::membership::known_by_another_directory(node.own));
+            return Err(super::membership::known_by_another_directory(node));
         }
         let missing = missing(node, peers);
         if missing.is_empty() {
