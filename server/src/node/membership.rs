@@ -104,7 +104,7 @@ async fn round(node: &Inner, cx: &CallContext) -> Result<()> {
             peers.know(record.id, &record.address);
             peers.expect(record.id, record.incarnation);
         }
-        if let Err(error) = founding::remember(node) {
+        if let Err(error) = founding::remember(node, None) {
             tracing::warn!(%error, "the directories of the catalog's nodes are not written down");
         }
     }
