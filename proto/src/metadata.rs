@@ -19,7 +19,7 @@ pub const FORWARDED_TO: &str = "stator-forwarded-to";
 
 /// Between nodes, with a call: the id of the sender's cluster, once it has one.
 pub const PEER_CLUSTER: &str = "stator-peer-cluster";
-/// Between nodes, with a call: the sender's number in its cluster.
+/// Between nodes, with a call: the sender's number in its cluster; with the answer to a stream of messages: the receiver's.
 pub const PEER_NODE: &str = "stator-peer-node";
 /// Between nodes, with a call: the incarnation of the sender's data directory, in hexadecimal digits; with the answer to a stream of
 /// messages: that of the receiver's.

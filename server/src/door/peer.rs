@@ -63,7 +63,7 @@ impl Peer for PeerDoor {
             return Err(Stranger::OldFormat(hello.format_version).into());
         }
         let from = peers.admit(&Introduced::of_hello(&hello))?;
-        let (incarnation, own) = (hello.incarnation, peers.introduction().incarnation);
+        let (incarnation, own) = (hello.incarnation, peers.introduction());
         let (end, ended) = tokio::sync::mpsc::channel(1);
         let (node, peers) = (self.node.clone(), peers.clone());
         tokio::spawn(async move {

@@ -8,7 +8,7 @@
 //!
 //! What has to hold whatever becomes of the catalog's replica here is in `node.toml` before that replica begins: the directories of
 //! those that were met, and the lengths that leases rest on. The next start is judged by them before it opens or hears anything.
-//! A directory without them is older: the catalog fills them in.
+//! A directory without them is older: the catalog fills them in, and nothing else does.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -49,16 +49,22 @@ pub(super) async fn begin_catalog(node: &Inner) -> std::result::Result<(), Strin
     if !holds_catalog(node) || node.replicas.has_failed(CATALOG_GROUP) {
         return Ok(());
     }
-    remember(node).map_err(|error| error.to_string())?;
+    // Of a replica that is here already only the catalog knows which lengths its cluster has.
+    let lengths = lengths(node).filter(|_| is_to_meet(node));
+    remember(node, lengths).map_err(|error| error.to_string())?;
     let catalog = node.catalog_table();
     node.ensure_replica(&catalog.record, &catalog.partitions()[0], true).await
 }
 
-/// Remembers for the next start what leases rest on, and the directories of the nodes that hold the catalog, as far as they are known.
-pub(super) fn remember(node: &Inner) -> std::result::Result<(), DirError> {
+/// Remembers for the next start the directories of the nodes that hold the catalog, as far as they are known, and the lengths that
+/// leases rest on, if the caller knows them.
+pub(super) fn remember(
+    node: &Inner,
+    lengths: Option<Lengths>,
+) -> std::result::Result<(), DirError> {
     let (Some(dir), Some(peers)) = (&node.dir, &node.peers) else { return Ok(()) };
     dir.remember(|identity| {
-        identity.lengths = lengths(node);
+        identity.lengths = lengths.or(identity.lengths);
         for member in &mut identity.catalog {
             member.incarnation = peers.incarnation(NodeId(member.node_id)).or(member.incarnation);
         }
@@ -90,7 +96,7 @@ async fn meet(node: &Inner, peers: &Peers) -> std::result::Result<(), String> {
     let mut told = Instant::now();
     loop {
         if peers.is_disowned() {
-            return Err(super::membership::known_by_another_directory(node.own));
+            return Err(super::membership::known_by_another_directory(node));
         }
         let missing = missing(node, peers);
         if missing.is_empty() {
@@ -128,7 +134,13 @@ pub(super) fn awaited(node: &Inner) -> Option<String> {
 fn missing(node: &Inner, peers: &Peers) -> Vec<String> {
     node.catalog_nodes()
         .filter(|other| *other != node.own && !peers.has_met(*other))
-        .map(|other| peers.address(other).unwrap_or_else(|| other.to_string()))
+        .map(|other| {
+            let address = peers.address(other).unwrap_or_else(|| other.to_string());
+            match peers.misled(other) {
+                Some(whom) => format!("{address} (which leads to {whom})"),
+                None => address,
+            }
+        })
         .collect()
 }
 
@@ -228,67 +240,5 @@ fn other_length(node: &Inner, cluster: &Item) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::NodeConfig;
-    use crate::node::Node;
-
-    #[tokio::test]
-    async fn a_node_refuses_a_catalog_of_a_newer_format() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let config = NodeConfig { data_dir: dir.path().join("data"), ..NodeConfig::default() };
-        let node = Node::embedded(config.clone(), false).await.expect("opened");
-        let patience = Duration::from_secs(60);
-        node.wait_ready(patience).await.expect("ready");
-        let cx = node.inner.own_context(patience);
-        let key = record_key("cluster", "cluster");
-        let mut record = node.inner.catalog_get(key, &cx).await.expect("read").expect("there");
-        let told = node.inner.describe_cluster(&cx).await;
-        assert_eq!(told.format_version, 1);
-        record.insert("format_version".into(), AttributeValue::from(2));
-        node.inner.catalog_put(&record, &cx).await.expect("written");
-        node.shutdown().await;
-
-        let node = Node::embedded(config, false).await.expect("opened");
-        let why = tokio::time::timeout(patience, node.failed()).await.expect("in time");
-        assert!(why.contains("format version 2") && why.contains("none above 1"), "{why}");
-        assert_eq!(why.lines().count(), 1);
-        assert!(!node.unready().is_empty());
-        node.shutdown().await;
-    }
-
-    #[test]
-    fn the_catalog_knows_what_leases_rest_on() {
-        let own = Lengths { election_us: 800_000, lease_us: 725_000 };
-        let mut cluster = record_key("cluster", "cluster");
-        assert_eq!(agreed_lengths(&cluster), None, "an older record");
-        cluster.extend(as_attributes(own.named()));
-        assert_eq!(agreed_lengths(&cluster), Some(own));
-        assert_eq!(own.refusal("this build", own, "the cluster"), None);
-        for (name, length) in own.named() {
-            cluster.extend(as_attributes([(name, length + 1)]));
-            let agreed = agreed_lengths(&cluster).expect("known");
-            let why = own.refusal("this build", agreed, "the cluster").expect("another length");
-            let said =
-                format!("this build has {name} = {length}, and the cluster has {}", length + 1);
-            assert!(why.starts_with(&said) && !why.contains('\n'), "{why}");
-            cluster.extend(as_attributes([(name, length)]));
-        }
-    }
-
-    #[test]
-    fn the_catalog_knows_its_founders() {
-        let list = |names: &[&str]| -> Vec<String> { names.iter().map(|&n| n.into()).collect() };
-        let founded = ["a:1", "b:1", "c:1", "d:1"];
-        let mut cluster = record_key("cluster", "cluster");
-        assert_eq!(other_founders(&cluster, &list(&founded)), None, "an older record");
-        let nodes = founded.iter().map(|&founder| founder.into());
-        cluster.insert("initial_nodes".into(), AttributeValue::L(nodes.collect()));
-        assert_eq!(other_founders(&cluster, &list(&founded)), None);
-        assert_eq!(other_founders(&cluster, &[]), None, "started again by its directory alone");
-        for other in [&["a:1", "b:1", "c:1"][..], &["a:1", "b:1", "c:1", "e:1"]] {
-            let why = other_founders(&cluster, &list(other)).expect("another list");
-            assert!(why.contains(other.last().expect("some")) && why.contains("d:1"), "{why}");
-        }
-    }
-}
+#[path = "founding_tests.rs"]
+mod tests;

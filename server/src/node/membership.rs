@@ -47,7 +47,7 @@ pub(crate) async fn run(node: Arc<Inner>) {
     let mut told = None;
     loop {
         if node.peers.as_ref().is_some_and(|peers| peers.is_disowned()) {
-            node.fail(&known_by_another_directory(node.own));
+            node.fail(&known_by_another_directory(&node));
             return;
         }
         let cx = node.own_context(ROUND_TIMEOUT);
@@ -104,7 +104,7 @@ async fn round(node: &Inner, cx: &CallContext) -> Result<()> {
             peers.know(record.id, &record.address);
             peers.expect(record.id, record.incarnation);
         }
-        if let Err(error) = founding::remember(node) {
+        if let Err(error) = founding::remember(node, None) {
             tracing::warn!(%error, "the directories of the catalog's nodes are not written down");
         }
     }
@@ -119,7 +119,7 @@ async fn introduce(node: &Inner, cx: &CallContext) -> Result<()> {
     if let Some(known) = &known
         && known.incarnation != own.incarnation
     {
-        let what = known_by_another_directory(own.id);
+        let what = known_by_another_directory(node);
         node.fail(&what);
         return Err(Error::internal(what));
     }
@@ -129,9 +129,17 @@ async fn introduce(node: &Inner, cx: &CallContext) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn known_by_another_directory(own: NodeId) -> String {
+/// What a node is told that is not who others know it as. There may be no cluster yet.
+pub(super) fn known_by_another_directory(node: &Inner) -> String {
+    let is_member = node.dir.as_ref().is_some_and(|dir| dir.identity().cluster_id.is_some());
+    let advice = if is_member {
+        ""
+    } else {
+        "; if the cluster has never served, empty the directories of all its founders, and found it anew"
+    };
     format!(
-        "the cluster knows node {own} by another data directory: a node that lost its data cannot come back under its old id"
+        "others know node {} by another data directory: a node that lost its data cannot come back under its old id{advice}",
+        node.own
     )
 }
 
@@ -178,6 +186,12 @@ fn unfit(request: &wire::JoinRequest, agreed: Option<Lengths>) -> Option<String>
         return Some("the node's version is none".to_owned());
     }
     let theirs = Lengths { election_us: request.election_us, lease_us: request.lease_us };
+    if agreed.is_some() && theirs == (Lengths { election_us: 0, lease_us: 0 }) {
+        return Some(
+            "the node's version is too old to join: it does not say what its leases rest on"
+                .to_owned(),
+        );
+    }
     agreed.and_then(|agreed| theirs.refusal("the node's build", agreed, "the cluster"))
 }
 
@@ -335,6 +349,10 @@ mod tests {
         let why = super::unfit(&sound(""), lengths(725)).expect("another length");
         let said = "the node's build has lease_us = 700, and the cluster has 725";
         assert!(why.starts_with(said), "{why}");
+        let older = wire::JoinRequest { election_us: 0, lease_us: 0, ..sound("") };
+        assert_eq!(unfit(&older), None, "nobody's lease rests on it");
+        let why = super::unfit(&older, lengths(700)).expect("it does not say");
+        assert!(why.contains("too old") && !why.contains("_us"), "{why}");
         for address in ["", "db1", "0.0.0.0:7400", "a:0", "a b:1", "a:1\n", &"a".repeat(300)] {
             assert!(unfit(&request(address, "", "1")).is_some(), "{address}");
         }

@@ -252,7 +252,6 @@ impl Node {
             }
         }
         begin(&inner, census).await.map_err(refused)?;
-        membership::recall(&inner).map_err(refused)?;
         #[cfg(feature = "grpc")]
         if let Some(sockets) = sockets {
             node.open_doors(sockets)?;
@@ -292,7 +291,8 @@ impl Node {
     }
 }
 
-/// Starts the replicas that were found, goes on deleting what was being deleted, and begins the catalog where it belongs.
+/// Starts the replicas that were found, goes on deleting what was being deleted, recalls who the others are, and begins the catalog
+/// where it belongs.
 async fn begin(inner: &Inner, census: Census) -> Result<(), String> {
     for group in census.removed {
         inner.replicas.note_gone(group);
@@ -312,6 +312,8 @@ async fn begin(inner: &Inner, census: Census) -> Result<(), String> {
             inner.replicas.failed(group, why);
         }
     }
+    // Before what others have said of themselves meanwhile is written down: the catalog here may know them otherwise.
+    membership::recall(inner).map_err(|error| error.to_string())?;
     if founding::is_to_meet(inner) {
         return Ok(());
     }

@@ -145,7 +145,7 @@ impl Peers {
         match tokio::time::timeout_at(deadline, ask(client)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(failed)) if failed.refusal.is_some() => {
-                self.note_answer(node, Err(&failed));
+                self.note_failed(node, &failed);
                 let why = format!("node {node} refuses this one: {}", failed.message);
                 Err(CallFailure::NotSent(why))
             }

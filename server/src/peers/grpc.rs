@@ -111,16 +111,15 @@ impl Client {
         frames: impl Stream<Item = wire::PeerFrame> + Send + 'static,
     ) -> Result<Incoming, Failed> {
         let answer = self.0.messages(frames).await?;
-        let incarnation = answer.metadata().get(PEER_INCARNATION).and_then(|it| it.to_str().ok());
-        let incarnation = incarnation.and_then(|it| u64::from_str_radix(it, 16).ok());
-        Ok(Incoming { incarnation, frames: answer.into_inner() })
+        let from = signature(answer.metadata().as_ref());
+        Ok(Incoming { from, frames: answer.into_inner() })
     }
 }
 
 /// What comes back on a stream of messages.
 pub(super) struct Incoming {
-    /// The incarnation of the data directory of whoever has taken it.
-    pub(super) incarnation: Option<u64>,
+    /// Who has taken it, with the incarnation of its data directory; a node of an older version does not say.
+    pub(super) from: Option<(NodeId, u64)>,
     frames: Streaming<wire::PeerFrame>,
 }
 
@@ -131,11 +130,21 @@ impl Incoming {
     }
 }
 
-/// Says with an answer which data directory it is from.
-pub(crate) fn sign<T>(answer: &mut Response<T>, incarnation: u64) {
-    if let Ok(value) = format!("{incarnation:x}").parse() {
+/// Says with an answer which node it is from, and which data directory.
+pub(crate) fn sign<T>(answer: &mut Response<T>, own: &Introduction) {
+    answer.metadata_mut().insert(PEER_NODE, own.node.0.into());
+    if let Ok(value) = format!("{:x}", own.incarnation).parse() {
         answer.metadata_mut().insert(PEER_INCARNATION, value);
     }
+}
+
+/// The node, and the data directory, that a call or an answer says it is from.
+fn signature(headers: &HeaderMap) -> Option<(NodeId, u64)> {
+    let number = |name, radix| {
+        let text = headers.get(name).and_then(|value| value.to_str().ok())?;
+        u64::from_str_radix(text, radix).ok()
+    };
+    Some((NodeId(number(PEER_NODE, 10)?), number(PEER_INCARNATION, 16)?))
 }
 
 fn told<T>(answer: Result<Response<T>, Status>) -> Result<T, Failed> {
@@ -162,14 +171,10 @@ impl<'a> Introduced<'a> {
     /// What the headers of a call say.
     pub(crate) fn of_call(headers: &'a HeaderMap) -> Result<Self, Stranger> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let number = |name, radix| u64::from_str_radix(text(name)?, radix).ok();
-        let (Some(node), Some(incarnation)) = (number(PEER_NODE, 10), number(PEER_INCARNATION, 16))
-        else {
-            return Err(Stranger::Nameless);
-        };
+        let (node, incarnation) = signature(headers).ok_or(Stranger::Nameless)?;
         Ok(Self {
             cluster_id: text(PEER_CLUSTER).unwrap_or_default(),
-            node: NodeId(node),
+            node,
             incarnation,
             founders: text(PEER_FOUNDERS).unwrap_or_default(),
         })

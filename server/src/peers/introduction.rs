@@ -73,7 +73,7 @@ pub(crate) enum Stranger {
     OtherCluster { theirs: String, ours: String },
     /// It was started with another list of founders.
     OtherFounders { theirs: String, ours: String },
-    /// The catalog knows its number by another data directory.
+    /// Its number is known by another data directory: to the catalog, or to this node's own file.
     OtherDirectory(NodeId),
     /// Another node has come under its number before it, and the catalog does not say yet which one is meant.
     Twin(NodeId),
@@ -111,7 +111,7 @@ impl fmt::Display for Stranger {
                  all founders need the same list, in the same order"
             ),
             Self::OtherDirectory(node) => {
-                write!(f, "node {node} has another data directory than the cluster knows it by")
+                write!(f, "node {node} has another data directory than it is known by here")
             }
             Self::Twin(node) => write!(f, "another node has come as node {node} before this one"),
             Self::NotAMember(node) => write!(f, "node {node} is not known as a member here"),

@@ -64,16 +64,17 @@ impl Link {
             return false;
         }
         let answer = client.messages(ReceiverStream::new(outgoing)).await;
-        if let Some(peers) = self.peers.upgrade() {
-            peers.note_answer(self.node, answer.as_ref().map(|incoming| incoming.incarnation));
-        }
+        let Some(peers) = self.peers.upgrade() else { return false };
         let mut incoming = match answer {
-            Ok(incoming) => incoming,
+            Ok(incoming) if peers.note_taken(self.node, address, incoming.from) => incoming,
+            Ok(_) => return false,
             Err(failed) => {
+                peers.note_failed(self.node, &failed);
                 tracing::warn!(node = self.node.0, address, status = %failed, "a node refused the stream of messages");
                 return false;
             }
         };
+        drop(peers);
         self.queue.open();
         loop {
             tokio::select! {
@@ -85,7 +86,7 @@ impl Link {
                         return true;
                     }
                 }
-                // The other side says nothing after its hello; what comes here is the end.
+                // The other side says nothing on this stream: what comes here is its end.
                 more = incoming.next() => {
                     if !more {
                         return true;

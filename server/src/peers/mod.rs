@@ -58,7 +58,9 @@ pub(crate) struct Peers {
     met: Mutex<BTreeSet<NodeId>>,
     /// The nodes that do not take this one for what it says, and why.
     refusals: Mutex<BTreeMap<NodeId, String>>,
-    /// Whether some node knows by the catalog that this one's number is another directory's.
+    /// The nodes at whose addresses somebody else answers, and who does.
+    misled: Mutex<BTreeMap<NodeId, String>>,
+    /// Whether some node knows this one's number to be another directory's: by the catalog, or by its own file.
     disowned: AtomicBool,
     /// Rung when somebody comes whom nobody has told of: the catalog may know by now.
     pub(crate) strangers: Notify,
@@ -103,6 +105,7 @@ impl Peers {
             cluster_id: RwLock::new(cluster_id),
             met: Mutex::default(),
             refusals: Mutex::default(),
+            misled: Mutex::default(),
             disowned: AtomicBool::new(false),
             strangers: Notify::new(),
             nodes: RwLock::default(),
@@ -133,25 +136,55 @@ impl Peers {
         *self.cluster_id.write().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
     }
 
-    /// What a node makes of who this one says it is: it takes this one in, and says which data directory it has itself; or it refuses
-    /// that; or nobody was there to say.
-    fn note_answer(&self, node: NodeId, answer: Result<Option<u64>, &Failed>) {
+    /// A node does not take this one for what it says; or nobody was there to say.
+    fn note_failed(&self, node: NodeId, failed: &Failed) {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = answer.err().and_then(|failed| Some((failed, failed.refusal.as_deref()?)));
-        match refused {
-            Some((failed, _)) => refusals.insert(node, failed.message.clone()),
+        match &failed.refusal {
+            Some(_) => refusals.insert(node, failed.message.clone()),
             None => refusals.remove(&node),
         };
-        if refused.is_some_and(|(_, word)| word == OTHER_DIRECTORY) {
+        if failed.refusal.as_deref() == Some(OTHER_DIRECTORY) {
             self.disowned.store(true, Ordering::Release);
         }
-        if let Ok(incarnation) = answer {
-            // Whoever has taken this node in has come itself.
-            if let Some(incarnation) = incarnation {
-                self.believe(node, incarnation);
+    }
+
+    /// Whoever is at a node's address takes this node for what it says, and says who it is itself. Answers whether what is for the
+    /// node may go there. Only the node itself is met by that: an address may lead to another one, and what was believed of that
+    /// one would be this node's for good.
+    fn note_taken(&self, node: NodeId, address: &str, from: Option<(NodeId, u64)>) -> bool {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+        let whom = match from {
+            Some((other, _)) if other != node => format!("node {other}"),
+            Some((_, incarnation)) if !self.is_of(node, incarnation) => {
+                "another data directory than it is known by".to_owned()
             }
-            self.met.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+            Some(_) => {
+                self.misled.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+                self.met.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+                return true;
+            }
+            None => "a node of an older version, which does not say who it is".to_owned(),
+        };
+        let mut misled = self.misled.lock().unwrap_or_else(PoisonError::into_inner);
+        if misled.get(&node) != Some(&whom) {
+            tracing::warn!("the address {address} of node {node} leads to {whom}");
+            misled.insert(node, whom);
         }
+        from.is_none()
+    }
+
+    /// Whether a data directory is a node's, as far as this one knows, and believed to be if nobody has told.
+    fn is_of(&self, node: NodeId, incarnation: u64) -> bool {
+        let expected = self.expected.read().unwrap_or_else(PoisonError::into_inner);
+        match expected.get(&node).copied() {
+            Some(known) => known == incarnation,
+            None => self.believe(node, incarnation),
+        }
+    }
+
+    /// Whom a node's address leads to, if that is not known to be the node.
+    pub(crate) fn misled(&self, node: NodeId) -> Option<String> {
+        self.misled.lock().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
     }
 
     /// A node is gone: whether it takes this one in is to be seen again.
@@ -171,7 +204,7 @@ impl Peers {
         self.is_settled.store(true, Ordering::Release);
     }
 
-    /// Whether some node knows by the catalog that this one's number is another directory's.
+    /// Whether some node knows this one's number to be another directory's: by the catalog, or by its own file.
     pub(crate) fn is_disowned(&self) -> bool {
         self.disowned.load(Ordering::Acquire)
     }

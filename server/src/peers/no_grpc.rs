@@ -1,6 +1,7 @@
 //! A program built without gRPC: there is no way to another node, and nothing to say to one. Of what stands for the way, and for
 //! a client on it, there is never a value.
 
+use stator_consensus::NodeId;
 use stator_proto::peer::v1 as wire;
 use stator_proto::v1;
 use tokio_stream::Stream;
@@ -88,7 +89,7 @@ impl Client {
 }
 
 pub(super) struct Incoming {
-    pub(super) incarnation: Option<u64>,
+    pub(super) from: Option<(NodeId, u64)>,
     never: Channel,
 }
 

@@ -1,5 +1,5 @@
 use stator_consensus::Class;
-use stator_proto::metadata::PEER_INCARNATION;
+use stator_proto::metadata::{PEER_INCARNATION, PEER_NODE};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -134,13 +134,13 @@ async fn a_message_to_a_node_that_nobody_knows_is_reported() {
     assert_eq!(*reported.lock().expect("no panic"), [NodeId(7)]);
 }
 
-/// Takes one stream of messages, and lets it go when it is told to. What else comes is not answered.
-async fn one_stream(listener: TcpListener, end: oneshot::Receiver<()>) {
+/// Takes one stream of messages as this node, and lets it go when it is told to. What else comes is not answered.
+async fn one_stream(node: u64, listener: TcpListener, end: oneshot::Receiver<()>) {
     let (stream, _) = listener.accept().await.expect("a connection");
     let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
     let (call, mut respond) = connection.accept().await.expect("a call").expect("sound");
     let head = Response::builder().header("content-type", "application/grpc");
-    let head = head.header(PEER_INCARNATION, "15").body(());
+    let head = head.header(PEER_NODE, node).header(PEER_INCARNATION, "15").body(());
     let _answer = respond.send_response(head.expect("a head"), false).expect("sent");
     tokio::select! {
         // It has to be driven for anything to go out.
@@ -150,28 +150,78 @@ async fn one_stream(listener: TcpListener, end: oneshot::Receiver<()>) {
     drop(call);
 }
 
+/// Waits until something is so.
+async fn until(condition: impl Fn() -> bool) {
+    let is_so = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_so).await.expect("in time");
+}
+
+#[tokio::test]
+async fn only_the_node_itself_is_met_at_its_address() {
+    let peers = peers();
+    let node = NodeId(2);
+    let taken = |from: Option<(u64, u64)>| {
+        let from = from.map(|(other, incarnation)| (NodeId(other), incarnation));
+        let is_there = peers.note_taken(node, "b:1", from);
+        let met = peers.has_met(node);
+        assert_ne!(met, peers.misled(node).is_some(), "the node, or somebody else");
+        peers.note_left(node);
+        (is_there, met)
+    };
+    assert_eq!(taken(Some((3, 33))), (false, false));
+    assert_eq!(peers.misled(node).as_deref(), Some("node 3"));
+    assert_eq!([2, 3].map(|node| peers.incarnation(NodeId(node))), [None, None]);
+    assert_eq!(taken(None), (true, false), "it does not say");
+    assert_eq!(peers.incarnation(node), None);
+    assert_eq!(taken(Some((2, 20))), (true, true));
+    assert_eq!(taken(Some((2, 21))), (true, true), "nothing has begun");
+    assert_eq!(peers.incarnation(node), Some(21));
+    peers.settle();
+    assert_eq!(taken(Some((2, 22))), (false, false), "its twin");
+    assert_eq!(taken(Some((2, 21))), (true, true));
+    peers.expect(node, 23);
+    assert_eq!(taken(Some((2, 21))), (false, false), "the catalog knows better");
+    assert!(peers.misled(node).is_some_and(|whom| whom.contains("another data directory")));
+    assert_eq!(taken(Some((2, 23))), (true, true));
+}
+
+#[tokio::test]
+async fn a_stream_that_another_node_has_taken_is_none() {
+    let (peers, reported) = reporting();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    peers.know(NodeId(2), &listener.local_addr().expect("an address").to_string());
+    let (_end, ended) = oneshot::channel();
+    let other = tokio::spawn(one_stream(3, listener, ended));
+    until(|| peers.misled(NodeId(2)).is_some()).await;
+    other.await.expect("the stream is given up");
+    assert_eq!(peers.misled(NodeId(2)).as_deref(), Some("node 3"));
+    assert!(!peers.has_met(NodeId(2)));
+    assert_eq!(peers.incarnation(NodeId(2)), None);
+    peers.send(NodeId(2), message(2));
+    assert_eq!(
+        *reported.lock().expect("no panic"),
+        [NodeId(2)],
+        "what is for one goes to no other"
+    );
+}
+
 #[tokio::test]
 async fn a_stream_that_breaks_is_reported() {
     let (peers, reported) = reporting();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     peers.know(NodeId(2), &listener.local_addr().expect("an address").to_string());
     let (end, ended) = oneshot::channel();
-    let other = tokio::spawn(one_stream(listener, ended));
-    let soon = |condition: Box<dyn Fn() -> bool>| {
-        tokio::time::timeout(PATIENCE, async move {
-            while !condition() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-    };
-    let met = peers.clone();
-    soon(Box::new(move || met.has_met(NodeId(2)))).await.expect("the stream stands");
+    let other = tokio::spawn(one_stream(2, listener, ended));
+    until(|| peers.has_met(NodeId(2))).await;
     assert_eq!(peers.incarnation(NodeId(2)), Some(0x15), "who was met is known");
     peers.send(NodeId(2), message(2));
     assert_eq!(*reported.lock().expect("no panic"), [], "there is room, and a way");
     end.send(()).expect("it waits");
     other.await.expect("no panic");
-    let told = reported.clone();
-    let is_told = move || told.lock().expect("no panic").contains(&NodeId(2));
-    soon(Box::new(is_told)).await.expect("what was on its way may be lost (R9)");
+    // What was on its way may be lost (R9).
+    until(|| reported.lock().expect("no panic").contains(&NodeId(2))).await;
 }

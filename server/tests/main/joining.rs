@@ -8,15 +8,18 @@ use stator_model::api::{
     BatchGetItem, BatchWriteItem, DescribeTable, KeysAndAttributes, WriteRequest,
 };
 use stator_model::error::Applied;
+use stator_model::key::Key;
+use stator_model::schema::{KeyAttribute, KeySchema, KeyType};
 use stator_model::{Answer, AttributeValue, EncodedItem, Error, ErrorKind, Item};
 use stator_proto::v1::stator_client::StatorClient;
 use stator_proto::v1::{
-    DescribeClusterRequest, DescribeClusterResponse, Liveness, NodeDescription,
+    DescribeClusterRequest, DescribeClusterResponse, DescribeRoutesRequest, Liveness,
+    NodeDescription, PartitionRoute,
 };
 use stator_server::config::{ByteSize, NodeConfig};
 use stator_server::{Node, Sockets};
 use tokio::time::{Instant, sleep};
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::cluster::{Cluster, call, get, put};
 use crate::hostile_peers::send;
@@ -45,11 +48,14 @@ async fn start(mut config: NodeConfig) -> Result<Node, String> {
     Node::serve(config, sockets).await.map_err(|error| error.to_string())
 }
 
-async fn seen_by(cluster: &Cluster, number: usize) -> DescribeClusterResponse {
+async fn client(cluster: &Cluster, number: usize) -> StatorClient<Channel> {
     let endpoint = format!("http://{}", cluster.config(number).listen);
     let channel = Endpoint::from_shared(endpoint).expect("an endpoint").connect().await;
-    let mut client = StatorClient::new(channel.expect("the node is there"));
-    let told = client.describe_cluster(DescribeClusterRequest {}).await;
+    StatorClient::new(channel.expect("the node is there"))
+}
+
+async fn seen_by(cluster: &Cluster, number: usize) -> DescribeClusterResponse {
+    let told = client(cluster, number).await.describe_cluster(DescribeClusterRequest {}).await;
     told.expect("the node answers").into_inner()
 }
 
@@ -225,6 +231,25 @@ async fn get_batch(node: &Node, ids: &[String]) -> Result<(Vec<String>, Vec<Stri
     Ok((found.collect(), left.keys.iter().map(id_of).collect()))
 }
 
+/// The partitions of the table, in the order of their ranges, and the nodes that hold them.
+async fn placement(cluster: &Cluster) -> Vec<PartitionRoute> {
+    let request = DescribeRoutesRequest { table_name: "after".to_owned() };
+    let told = client(cluster, 0).await.describe_routes(request).await;
+    told.expect("the node answers").into_inner().partitions
+}
+
+/// The hash that an id is placed by.
+fn hash_of(id: &str) -> u64 {
+    let partition = KeyAttribute { name: "id".into(), key_type: KeyType::S };
+    let schema = KeySchema { partition, sort: None };
+    Key::of_item(&schema, &item(id)).expect("a key").hash()
+}
+
+fn sorted(mut ids: Vec<String>) -> Vec<String> {
+    ids.sort();
+    ids
+}
+
 fn item(id: &str) -> Item {
     Item::from([("id".to_owned(), AttributeValue::from(id))])
 }
@@ -237,29 +262,31 @@ fn id_of(item: &Item) -> String {
 async fn batches_leave_over_what_has_lost_its_quorum_and_do_the_rest() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut cluster = with_a_joined_node(&directory.path().join("fourth")).await;
+    let ids: Vec<String> = (0..24).map(|n| n.to_string()).collect();
     // The catalog keeps its majority. Two of the partitions have a replica on both of these, and two on one of them.
+    let placement = placement(&cluster).await;
+    let is_lost = |id: &&String| {
+        let hash = hash_of(id);
+        let partition = placement.iter().find(|partition| hash <= partition.last_hash);
+        let nodes = &partition.expect("the last one ends with the last hash").replica_node_ids;
+        [3, 4].iter().all(|node| nodes.contains(node))
+    };
+    let (lost, served): (Vec<&String>, Vec<&String>) = ids.iter().partition(is_lost);
+    let cloned = |ids: Vec<&String>| sorted(ids.into_iter().cloned().collect());
+    let (lost, served) = (cloned(lost), cloned(served));
+    assert!(!lost.is_empty() && !served.is_empty(), "{placement:?}");
     cluster.crash(2).await;
     cluster.crash(3).await;
-    let node = cluster.node(0);
-    let ids: Vec<String> = (0..24).map(|n| n.to_string()).collect();
-    let deadline = Instant::now() + crate::cluster::PATIENCE;
-    let lost = loop {
-        assert!(Instant::now() < deadline, "it does not come to rest");
-        match put_batch(&node, &ids).await {
-            // Of some partitions no other leader may have been elected yet.
-            Ok(left) if put_batch(&node, &left).await.is_err() => break left,
-            Ok(_) => {}
-            // Who has lost its quorum takes writes until it knows.
-            Err(error) => assert_eq!(error.applied(), Applied::Unknown, "{error}"),
-        }
-    };
-    assert!(!lost.is_empty() && lost.len() < ids.len(), "{lost:?}");
-    let served: Vec<String> = ids.iter().filter(|id| !lost.contains(id)).cloned().collect();
-    let sorted = |mut ids: Vec<String>| {
-        ids.sort();
-        ids
-    };
     for node in [cluster.node(0), cluster.node(1)] {
+        // Who has lost its quorum takes writes until it knows, and of the others some may have no leader yet.
+        let deadline = Instant::now() + crate::cluster::PATIENCE;
+        loop {
+            let left = put_batch(&node, &ids).await.map(sorted);
+            if left.as_ref().is_ok_and(|left| *left == lost) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{left:?} is left over instead of {lost:?}");
+        }
         assert_eq!(put_batch(&node, &served).await.expect("written"), Vec::<String>::new());
         let (found, left) = get_batch(&node, &ids).await.expect("some of it is read");
         assert_eq!(sorted(found), sorted(served.clone()));
