@@ -158,7 +158,7 @@ async fn what_streams_were_asked_with_counts_while_they_last() {
     };
     let wire = Wire::with_window(&node, 1).await;
     let held = begin_streams(&wire, 30, &scan).await;
-    assert_eq!(held.len(), 12, "a connection has room for seventeen megabytes, and so for pages");
+    assert_eq!(held.len(), 8, "half of what a connection has room for: seventeen megabytes");
     wire.vanish().await;
 }
 
