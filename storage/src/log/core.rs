@@ -8,9 +8,10 @@
 //! under way at a time. What it carries besides the batches is filled in by [`LogCore::flush`]: the heads, and the small
 //! records that keep the oldest segments alive, written ahead.
 //!
-//! Entries that keep the oldest segment of a log that runs short, because their group cannot truncate (its replica stopped, or
-//! waits for a snapshot), are rewritten ahead too, lest one group stop all. The core does not have their content: before a
-//! flush its driver reads what [`LogCore::stranded`] names, and gives it to [`LogCore::rewrite`].
+//! Entries that keep the oldest segment are rewritten ahead too: if they are few, as those of an idle group are, so that there is
+//! little to read at the next start; and if the log runs short, because their group cannot truncate (its replica stopped, or waits
+//! for a snapshot), lest one group stop all. The core does not have their content: before a flush its driver reads what
+//! [`LogCore::stranded`] names, and gives it to [`LogCore::rewrite`].
 //!
 //! # Invariants
 //! - A header is written only after everything in the segment before it is synced, and records only after their header is.

@@ -127,8 +127,8 @@ impl LogCore {
         }
     }
 
-    /// Entries that keep the oldest segment from being released, while the log runs short and a good part of it is not needed: as
-    /// many as are to be rewritten ahead at once. Empty while a write is under way.
+    /// Entries that keep the oldest segment from being released, if they are few, or while the log runs short and a good part of it is
+    /// not needed: as many as are to be rewritten ahead at once. Empty while a write is under way.
     #[must_use]
     pub fn stranded(&self) -> Vec<(GroupId, Source)> {
         let oldest = self.chain.front().map_or(0, |segment| segment.incarnation);

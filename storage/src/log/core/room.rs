@@ -11,6 +11,8 @@ use crate::log::core::{LogCore, Pressure};
 use crate::log::format::{HEAD_BYTES, HEADER_BYTES, record_bytes};
 use crate::log::{LogOptions, LogStats, Record};
 
+/// Entries are few in a segment if they are no more than this part of it.
+const FEW: u64 = 64;
 /// The largest of a group's small records.
 pub(super) const SMALL_RECORD_BYTES: u64 = 41;
 
@@ -145,18 +147,17 @@ impl LogCore {
             || self.is_short() && live.small_bytes() + live.entry_bytes() <= sealed / 4 * 3
     }
 
-    /// The bytes of entries to be rewritten ahead for the oldest segment to be released: while segments run short, and a good
-    /// part of the log is not needed.
+    /// The bytes of entries to be rewritten ahead for the oldest segment to be released: if they are few, once a segment lies between
+    /// it and the one being written, for a start has to read all segments; if they are many, while segments run short, and a good part
+    /// of the log is not needed.
     pub(super) fn stranded_bytes(&self) -> u64 {
         let live = &self.index.live;
+        let Some(oldest) = self.chain.front().filter(|_| self.chain.len() > 1) else { return 0 };
+        let bytes = live.entry_bytes_in(oldest.incarnation);
+        let are_few = self.chain.len() > 2 && bytes <= self.options.capacity() / FEW;
         let sealed = (self.chain.len() as u64 - 1) * self.options.capacity();
         let is_worth_it = live.small_bytes() + live.entry_bytes() <= sealed / 4 * 3;
-        match self.chain.front() {
-            Some(oldest) if sealed > 0 && self.is_short() && is_worth_it => {
-                live.entry_bytes_in(oldest.incarnation)
-            }
-            _ => 0,
-        }
+        if are_few || self.is_short() && is_worth_it { bytes } else { 0 }
     }
 
     /// The groups to truncate, and how far, for the log to get back to half of its budget; empty while it is there. The

@@ -99,6 +99,30 @@ fn a_group_that_cannot_truncate_does_not_fill_the_log() {
     assert!(rewritten > 100, "{rewritten}");
 }
 
+/// The few entries of a group that is idle do not keep all that others have written since: a start would have to read it.
+#[test]
+fn an_idle_group_does_not_keep_the_log_long() {
+    let disk = CrashDisk::new();
+    let options = LogOptions { budget_bytes: 100 * small().segment_bytes, ..small() };
+    let (mut node, _) = Node::open(&disk, &options).unwrap();
+    node.core.stage(&[entry(1, 1, 1, vec![1; 100])]).unwrap();
+    let (mut last, mut longest) = (0, 0);
+    for round in 0..200 {
+        last += 1;
+        node.core.stage(&[entry(2, last, 1, vec![0; 2500])]).expect("there is room");
+        node.flush().unwrap();
+        node.core.stage(&[truncate(2, last, 1)]).unwrap();
+        longest = longest.max(node.core.stats().segments);
+        if round % 50 == 49 {
+            (node, _) = Node::open(&node.crash(Crash::LoseAll), &options).unwrap();
+            last = node.core.last_index(GroupId(2)).unwrap();
+            assert_eq!(node.entries(1, 1..2).unwrap()[0].data[..], [1; 100]);
+        }
+    }
+    assert!(longest <= 6, "{longest} segments");
+    assert!(node.core.stats().rewritten < 200, "not again and again");
+}
+
 /// Too many open files, say, are no reason to stop: what is in the log is all there, and the segment is made later.
 #[test]
 fn a_segment_that_cannot_be_made_does_not_stop_the_log() {
