@@ -131,8 +131,8 @@ fn partition(partition: &PartitionDescription) -> serde_json::Value {
     })
 }
 
-/// What there is to tell of a partition, as a line of columns: who leads it, and which of its replicas are behind.
-fn trouble(partition: &PartitionDescription) -> Option<[String; 4]> {
+/// A partition that nobody leads, or with replicas behind, as a line of columns: who leads it, and which are behind.
+fn not_whole(partition: &PartitionDescription) -> Option<[String; 4]> {
     let behind = partition.replicas.iter().filter_map(|replica| match replica.behind {
         Some(_) if replica.lacking => Some(format!("node {} lacks its data", replica.node_id)),
         Some(0) => None,
@@ -140,8 +140,8 @@ fn trouble(partition: &PartitionDescription) -> Option<[String; 4]> {
         None => Some(format!("node {} does not tell", replica.node_id)),
     });
     let behind: Vec<String> = behind.collect();
-    let is_wrong = partition.leader_node_id.is_none() || !behind.is_empty();
-    is_wrong.then(|| {
+    let is_whole = partition.leader_node_id.is_some() && behind.is_empty();
+    (!is_whole).then(|| {
         let leader = partition.leader_node_id;
         [
             partition.group.to_string(),
@@ -170,14 +170,14 @@ fn text(cluster: &DescribeClusterResponse) -> Result<(), Failure> {
         ]
     }));
     print_columns(&rows)?;
-    let troubles: Vec<_> = cluster.partitions.iter().filter_map(trouble).collect();
+    let rest: Vec<_> = cluster.partitions.iter().filter_map(not_whole).collect();
     let count = cluster.partition_count;
-    if troubles.is_empty() {
+    if rest.is_empty() {
         return print(format_args!("{count} partitions, all led, no replica behind"));
     }
     // A replica hears with the next message that an entry is committed: while there are writes, some are behind by a few.
     print(format_args!("{count} partitions; without a leader, or with a replica behind:"))?;
     let mut rows = vec![["PARTITION", "TABLE", "LEADER", "BEHIND"].map(str::to_owned)];
-    rows.extend(troubles);
+    rows.extend(rest);
     print_columns(&rows)
 }

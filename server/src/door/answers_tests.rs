@@ -39,13 +39,17 @@ fn writes_are_answered_until_it_is_too_much() {
     assert!(!own.is_too_much());
 }
 
+/// Connections whose clients may be cut off.
+fn guests<const N: usize>(whole: &Arc<Whole>) -> [Arc<Guest>; N] {
+    let lobby = Lobby::new(N, whole.metrics.clone(), whole.clone());
+    let read = budget::Whole::new(0, whole.metrics.clone());
+    [(); N].map(|()| lobby.enter(budget::Budget::of_connection(&read)))
+}
+
 #[test]
 fn who_reads_nothing_goes_when_room_is_short() {
     let whole = whole();
-    let lobby = Lobby::new(9, whole.metrics.clone(), whole.clone());
-    let read = budget::Whole::new(0, whole.metrics.clone());
-    let guests: Vec<_> =
-        (0..3).map(|_| lobby.enter(budget::Budget::of_connection(&read))).collect();
+    let guests = guests::<3>(&whole);
     let cut = || guests.iter().map(|guest| guest.is_cut()).collect::<Vec<_>>();
     let mut held: Vec<_> = guests[..2]
         .iter()
@@ -67,10 +71,7 @@ fn who_reads_nothing_goes_when_room_is_short() {
 #[test]
 fn pages_that_are_being_read_make_no_room_short() {
     let whole = whole();
-    let lobby = Lobby::new(9, whole.metrics.clone(), whole.clone());
-    let read = budget::Whole::new(0, whole.metrics.clone());
-    let guests: Vec<_> =
-        (0..5).map(|_| lobby.enter(budget::Budget::of_connection(&read))).collect();
+    let guests = guests::<5>(&whole);
     let _unread = guests[0].answers.take(2 * SMALL).expect("room");
     let pages: Vec<_> = guests[1..]
         .iter()

@@ -175,8 +175,7 @@ impl Peers {
 
     /// Whether a data directory is a node's, as far as this one knows, and believed to be if nobody has told.
     fn is_of(&self, node: NodeId, incarnation: u64) -> bool {
-        let expected = self.expected.read().unwrap_or_else(PoisonError::into_inner);
-        match expected.get(&node).copied() {
+        match self.expected(node) {
             Some(known) => known == incarnation,
             None => self.believe(node, incarnation),
         }
@@ -246,6 +245,11 @@ impl Peers {
         self.expected.write().unwrap_or_else(PoisonError::into_inner).insert(node, incarnation);
     }
 
+    /// That, if either has told.
+    fn expected(&self, node: NodeId) -> Option<u64> {
+        self.expected.read().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
+    }
+
     /// Whether a node that introduces itself may be who it says.
     ///
     /// # Errors
@@ -268,20 +272,15 @@ impl Peers {
         if node.0 == 0 || node == self.own.node {
             return Err(Stranger::NotAMember(node));
         }
-        let expected = self.expected.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = expected.get(&node) {
-            return if *known == who.incarnation {
-                Ok(node)
-            } else {
-                Err(Stranger::OtherDirectory(node))
-            };
+        let is_founder =
+            usize::try_from(node.0).is_ok_and(|number| number <= self.own.founders().count());
+        match self.expected(node) {
+            Some(known) if known == who.incarnation => Ok(node),
+            Some(_) => Err(Stranger::OtherDirectory(node)),
+            None if !is_founder => Err(Stranger::NotAMember(node)),
+            None if self.believe(node, who.incarnation) => Ok(node),
+            None => Err(Stranger::Twin(node)),
         }
-        drop(expected);
-        if usize::try_from(node.0).is_ok_and(|number| number <= self.own.founders().count()) {
-            let is_it = self.believe(node, who.incarnation);
-            return if is_it { Ok(node) } else { Err(Stranger::Twin(node)) };
-        }
-        Err(Stranger::NotAMember(node))
     }
 
     /// A founder is believed until the catalog says otherwise, but not a second one beside it once there are votes to count.
@@ -296,12 +295,9 @@ impl Peers {
 
     /// The incarnation of a node's data directory, as far as this one knows it.
     pub(crate) fn incarnation(&self, node: NodeId) -> Option<u64> {
-        let expected = self.expected.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(incarnation) = expected.get(&node) {
-            return Some(*incarnation);
-        }
-        drop(expected);
-        self.believed.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
+        let believed =
+            || self.believed.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied();
+        self.expected(node).or_else(believed)
     }
 
     /// Where a node is, if that is known.
