@@ -1,6 +1,6 @@
 //! The gRPC door for clients: each call is taken apart, answered as any request is, and put together again.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ const PAGE_STREAMS_MAX: usize = 256;
 const PAGE_ROOM: usize = PAGE_BYTES_MAX + ITEM_BYTES_MAX;
 /// Pages that are read at once, for each thread that reads: one is ready to be read while the other is.
 const TURNS_PER_THREAD: usize = 2;
+/// How long a page keeps its turn. One that takes longer, for want of a leader perhaps, goes on beside those behind it, with its room.
+const TURN: Duration = Duration::from_secs(1);
 /// How often a stream that waits for room looks whether there is some; and how long it waits at first, and at most, where the node
 /// takes no more.
 const PAGE_PAUSE: Duration = Duration::from_millis(20);
@@ -359,14 +361,22 @@ async fn page<O: WireOperation + Clone>(
     loop {
         let mut pause = PAGE_PAUSE;
         let refused = 'turn: {
-            let Ok(_turn) = tokio::time::timeout(left(), turns.acquire()).await else {
+            let Ok(turn) = tokio::time::timeout(left(), turns.acquire()).await else {
                 break 'turn crate::serve::throttled();
             };
             let held = guest.map(|guest| guest.answers.reserve(room));
             if let Some(None) = held {
                 break 'turn crate::serve::throttled();
             }
-            match call(node, request.clone(), bytes, cx).await {
+            let mut answer = pin!(call(node, request.clone(), bytes, cx));
+            let answer = match tokio::time::timeout(TURN, &mut answer).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    drop(turn);
+                    answer.await
+                }
+            };
+            match answer {
                 Ok(answer) => {
                     let mut asked = request.clone();
                     let more = next(&mut asked, &answer);

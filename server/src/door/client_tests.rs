@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use futures::{FutureExt, StreamExt};
-use stator_consensus::ReplicaView;
+use stator_consensus::{GroupId, ReplicaView};
 use stator_model::api::{CreateTable, PutItem, Query};
 use stator_model::schema::{KeyAttribute, KeySchema, KeyType};
 use stator_model::{AttributeValue, EncodedItem, Item, Request};
@@ -12,9 +12,10 @@ use crate::catalog::records::CATALOG_GROUP;
 use crate::config::NodeConfig;
 use crate::door::lobby::Lobby;
 use crate::door::{answers, budget};
-use crate::mailbox::mailbox;
+use crate::mailbox::{Inbox, mailbox};
 use crate::node::Node;
 use crate::replicas::Replica;
+use crate::shell::HostEvent;
 
 /// As long as no test takes.
 const LONG: Duration = Duration::from_secs(600);
@@ -74,12 +75,7 @@ async fn a_call_ends_a_little_before_its_time() {
 async fn a_call_of_a_silent_leader_is_told_that_its_time_is_over() {
     let config = NodeConfig { request_timeout: LONG, ..NodeConfig::default() };
     let node = Node::embedded(config, true).await.expect("a node in memory");
-    // The catalog's replica as it would be if its host said nothing to anybody.
-    let real = node.inner.replicas.get(CATALOG_GROUP).expect("it is there");
-    let (host, _inbox) = mailbox(16);
-    let (spec, data) = (real.spec.clone(), real.data.clone());
-    let view = Arc::new(ReplicaView::default());
-    node.inner.replicas.insert(Arc::new(Replica { spec, view, data, host }));
+    let _inbox = silence(&node, CATALOG_GROUP);
     let door = ClientDoor::new(node.inner.clone());
     let mut request = tonic::Request::new(v1::ListTablesRequest::default());
     request.metadata_mut().insert("grpc-timeout", "100m".parse().expect("text"));
@@ -93,6 +89,16 @@ async fn a_call_of_a_silent_leader_is_told_that_its_time_is_over() {
     assert_eq!(told.error.applied(), stator_model::error::Applied::No);
 }
 
+/// A group's replica as it would be if its host said nothing to anybody; what it is told comes out here.
+fn silence(node: &Node, group: GroupId) -> Inbox<HostEvent> {
+    let real = node.inner.replicas.get(group).expect("it is there");
+    let (host, inbox) = mailbox(16);
+    let (spec, data) = (real.spec.clone(), real.data.clone());
+    let view = Arc::new(ReplicaView::default());
+    node.inner.replicas.insert(Arc::new(Replica { spec, view, data, host }));
+    inbox
+}
+
 /// What an item is filled with, in bytes.
 const FILLING: usize = 300_000;
 
@@ -100,10 +106,16 @@ const FILLING: usize = 300_000;
 async fn songs() -> Node {
     let node = Node::embedded(NodeConfig::default(), true).await.expect("a node in memory");
     node.wait_ready(LONG).await.expect("ready");
+    fill(&node, "songs").await;
+    node
+}
+
+/// Makes a table with an item in it.
+async fn fill(node: &Node, table: &str) {
     let call = async |request: Request| node.call(request, "test".into(), Some(LONG)).await;
     let artist = KeyAttribute { name: "artist".into(), key_type: KeyType::S };
     let create = CreateTable {
-        table_name: "songs".into(),
+        table_name: table.into(),
         key_schema: KeySchema { partition: artist, sort: None },
         partitions: Some(1),
         deletion_protection: false,
@@ -112,11 +124,10 @@ async fn songs() -> Node {
     let mut item = artist_a();
     item.insert("song".to_owned(), AttributeValue::from("x".repeat(FILLING).as_str()));
     let item = EncodedItem::encode(&item);
-    let put = PutItem { table_name: "songs".into(), item, ..PutItem::default() };
+    let put = PutItem { table_name: table.into(), item, ..PutItem::default() };
     while call(put.clone().into()).await.is_err() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    node
 }
 
 fn artist_a() -> Item {
@@ -125,8 +136,13 @@ fn artist_a() -> Item {
 
 /// A request to read all of one artist, from a connection.
 fn query(guest: Option<&Arc<Guest>>) -> tonic::Request<v1::QueryRequest> {
+    query_of("songs", guest)
+}
+
+fn query_of(table: &str, guest: Option<&Arc<Guest>>) -> tonic::Request<v1::QueryRequest> {
     let query = Query {
-        table_name: "songs".into(),
+        table_name: table.into(),
+        consistent_read: true,
         key_condition_expression: "artist = :a".into(),
         expression_attribute_values: [(":a".to_owned(), AttributeValue::from("a"))].into(),
         ..Query::default()
@@ -208,4 +224,31 @@ async fn a_page_is_not_asked_for_all_the_time_where_the_node_takes_no_more() {
     assert!((&mut page).now_or_never().is_none(), "it waits");
     leaves.clear();
     assert_eq!(page.await.expect("a page").expect("there is room again").items.len(), 1);
+}
+
+#[tokio::test]
+async fn pages_that_wait_for_a_leader_do_not_hold_up_others() {
+    let node = songs().await;
+    let door = ClientDoor::new(node.inner.clone());
+    fill(&node, "silent").await;
+    let replicas = node.inner.replicas.all();
+    let replica = replicas.iter().find(|replica| replica.spec.table_name == "silent");
+    let _inbox = silence(&node, replica.expect("the table's").spec.group);
+    let mut streams = Vec::new();
+    for _ in 0..TURNS_PER_THREAD * node.inner.config.query_threads {
+        let mut request = query_of("silent", None);
+        request.metadata_mut().insert("grpc-timeout", "1H".parse().expect("text"));
+        streams.push(door.query_pages(request).await.expect("begun").into_inner());
+    }
+    let mut silent = futures::future::select_all(streams.iter_mut().map(StreamExt::next));
+    assert!((&mut silent).now_or_never().is_none(), "they have all turns");
+    let mut request = query(None);
+    request.metadata_mut().insert("grpc-timeout", "1H".parse().expect("text"));
+    let mut stream = door.query_pages(request).await.expect("begun").into_inner();
+    let page = tokio::select! {
+        biased;
+        _ = silent => panic!("an hour is not over"),
+        page = tokio::time::timeout(LONG / 10, stream.next()) => page.expect("it has its turn"),
+    };
+    assert_eq!(page.expect("a page").expect("as ever").items.len(), 1);
 }
