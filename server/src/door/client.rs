@@ -1,6 +1,6 @@
 //! The gRPC door for clients: each call is taken apart, answered as any request is, and put together again.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use stator_proto::status::to_status;
 use stator_proto::v1;
 use stator_proto::v1::stator_server::Stator;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_stream::Stream;
 use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
@@ -31,8 +32,8 @@ const PAGE_STREAMS_MAX: usize = 256;
 const PAGE_ROOM: usize = PAGE_BYTES_MAX + ITEM_BYTES_MAX;
 /// Pages that are read at once, for each thread that reads: one is ready to be read while the other is.
 const TURNS_PER_THREAD: usize = 2;
-/// How long a page keeps its turn. One that takes longer, for want of a leader perhaps, goes on beside those behind it, with its room.
-const TURN: Duration = Duration::from_secs(1);
+/// How long a turn lasts: what is not read then, for want of a leader perhaps, is asked for in another one. A long read ends halfway.
+const TURN: Duration = Duration::from_secs(2);
 /// How often a stream that waits for room looks whether there is some; and how long it waits at first, and at most, where the node
 /// takes no more.
 const PAGE_PAUSE: Duration = Duration::from_millis(20);
@@ -315,19 +316,28 @@ impl ClientDoor {
             let (node, turns) = (node.clone(), turns.clone());
             let (next, request_id) = (next.clone(), request_id.clone());
             let (metadata, guest, pages) = (metadata.clone(), guest.clone(), pages.clone());
+            let asked = pages.clone();
             async move {
                 let mut request = left?;
-                let cx = node.context(request_id, timeout);
-                pages.set_unread(false);
-                let guest = guest.as_deref();
-                let page = page(&node, &turns, guest, &mut request, &next, bytes, &cx).await;
-                pages.set_unread(true);
-                Some(match page {
-                    Ok((page, held, more)) => {
+                // A task, for HTTP/2 asks for a page ahead, and then no more until the client has taken the former: what has
+                // begun, and has what others wait for, is not to wait for that.
+                let mut task = JoinSet::new();
+                task.spawn(async move {
+                    let cx = node.context(request_id, timeout);
+                    asked.set_unread(false);
+                    let guest = guest.as_deref();
+                    let page = page(&node, &turns, guest, &mut request, &next, bytes, &cx).await;
+                    asked.set_unread(true);
+                    page.map(|(page, held, more)| (page, held, more.then_some(request)))
+                        .map_err(|error| refusal(&error, &cx, &metadata))
+                });
+                Some(match task.join_next().await {
+                    Some(Ok(Ok((page, held, request)))) => {
                         held.into_iter().for_each(|held| pages.add(held));
-                        (Ok(page), more.then_some(request))
+                        (Ok(page), request)
                     }
-                    Err(error) => (Err(refusal(&error, &cx, &metadata)), None),
+                    Some(Ok(Err(status))) => (Err(status), None),
+                    None | Some(Err(_)) => (Err(Status::internal("reading a page failed")), None),
                 })
             }
         });
@@ -341,12 +351,13 @@ impl ClientDoor {
 /// Reads a page of a stream, when it has its turn and there is room for it; and tells whether there are more, for which the request
 /// is changed.
 ///
-/// Turns are given in the order in which they are asked for. A page that finds no room, or a node that takes no more, gives its turn
-/// back and asks for another one after a pause, behind all who wait: no client that leaves its own room full stands in others' way.
+/// Turns are given in the order in which they are asked for. A page that finds no room, a node that takes no more, or nobody to read
+/// it for as long as a turn lasts, gives its turn back and asks for another one after a pause, behind all who wait: no client that
+/// leaves its own room full, and no partition without a leader, stands in others' way.
 ///
 /// # Errors
-/// What the page is refused with. That there is no room is no reason yet: it is waited for, for as long as the page has time, the
-/// node does not stop, and the client takes what there is for it.
+/// What the page is refused with. What may pass is no reason yet: it is waited for, for as long as the page has time, the node does
+/// not stop, and the client takes what there is for it.
 async fn page<O: WireOperation + Clone>(
     node: &Inner,
     turns: &Semaphore,
@@ -356,27 +367,20 @@ async fn page<O: WireOperation + Clone>(
     bytes: usize,
     cx: &CallContext,
 ) -> Result<(O::ResponseMessage, Option<Held>, bool)> {
-    let left = || cx.left(node.clock.monotonic_ns());
+    let now = || node.clock.monotonic_ns();
+    let left = || cx.left(now());
     let (mut room, mut pause_if_busy) = (PAGE_ROOM, PAGE_PAUSE);
     loop {
         let mut pause = PAGE_PAUSE;
         let refused = 'turn: {
-            let Ok(turn) = tokio::time::timeout(left(), turns.acquire()).await else {
+            let Ok(_turn) = tokio::time::timeout(left(), turns.acquire()).await else {
                 break 'turn crate::serve::throttled();
             };
             let held = guest.map(|guest| guest.answers.reserve(room));
             if let Some(None) = held {
                 break 'turn crate::serve::throttled();
             }
-            let mut answer = pin!(call(node, request.clone(), bytes, cx));
-            let answer = match tokio::time::timeout(TURN, &mut answer).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    drop(turn);
-                    answer.await
-                }
-            };
-            match answer {
+            match call(node, request.clone(), bytes, &cx.for_at_most(TURN, now())).await {
                 Ok(answer) => {
                     let mut asked = request.clone();
                     let more = next(&mut asked, &answer);
@@ -391,7 +395,7 @@ async fn page<O: WireOperation + Clone>(
                     }
                     crate::serve::throttled()
                 }
-                Err(error) if error.kind() == ErrorKind::Throttling => {
+                Err(error) if may_pass(&error) => {
                     let said = if let Retry::After(said) = error.retry() { said } else { pause };
                     pause = pause_if_busy.max(said);
                     pause_if_busy = (2 * pause_if_busy).min(PAGE_PAUSE_MAX);
@@ -402,11 +406,19 @@ async fn page<O: WireOperation + Clone>(
         };
         let is_stuck = guest.is_some_and(|guest| guest.answers.is_stuck());
         if left() <= pause || node.is_stopping() || is_stuck {
-            node.metrics.throttled();
+            if refused.kind() == ErrorKind::Throttling {
+                node.metrics.throttled();
+            }
             return Err(refused);
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Whether a page may be read though it has been refused so.
+fn may_pass(error: &Error) -> bool {
+    use ErrorKind::{DeadlineExceeded, Throttling, Unavailable};
+    matches!(error.kind(), Throttling | Unavailable | DeadlineExceeded)
 }
 
 #[cfg(test)]

@@ -147,6 +147,31 @@ async fn streams_that_nobody_reads_leave_some_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_nobody_reads_do_not_keep_others_from_reading() {
+    let cluster = one_node(|config| {
+        config.query_threads = 1;
+        config.request_timeout = LONG;
+    })
+    .await;
+    let node = cluster.node(0);
+    for n in 0..20 {
+        put(&node, "music", &format!("small-{n}"), "x").await;
+    }
+    // A page of each is on its way, and the next one is asked for ahead of it.
+    let wire = Wire::with_window(&node, 1).await;
+    let scan = Scan { table_name: "music".into(), limit: Some(1), ..Scan::default() };
+    let held = begin_streams(&wire, 8, &scan).await;
+    assert_eq!(held.len(), 8);
+    let other = Wire::to(&node).await;
+    let request = whole(&v1::ScanRequest::from(scan).encode_to_vec());
+    for path in [SCAN, SCAN_PAGES] {
+        let answer = timeout(PATIENCE, other.call(path, request.clone())).await;
+        assert_eq!(answer.expect("in time").as_deref(), Some("0"), "{path}");
+    }
+    wire.vanish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_streams_were_asked_with_counts_while_they_last() {
     let cluster = one_node(|_| {}).await;
     let node = cluster.node(0);
