@@ -283,8 +283,8 @@ impl ApplyShell {
         let Phase::Installing(installing) = &mut replica.phase else { return };
         match installing.run.step(&mut replica.applier, &replica.view) {
             Ok(Progress::More) => {
-                let done = installing.run.done();
-                replica.failing.take_if(|failing| failing.is_past(done));
+                let reached = installing.run.reached();
+                replica.failing.take_if(|failing| failing.is_past(reached));
             }
             Ok(Progress::Installed(mark)) => {
                 self.installed(replicas, group, (mark.index, mark.term));
@@ -310,16 +310,17 @@ impl ApplyShell {
         let target = replica.applied.max(mark.0);
         replica.applied = target;
         match replica.replay(group, &self.log) {
-            Ok(true) => {
-                self.losses.recovered(group);
-                // If jobs wait, the first of them will tell: an engine that fails at it may lose the snapshot each time.
-                if installing.waiting.is_empty() {
-                    replica.failing = None;
-                }
-            }
+            Ok(true) => self.losses.recovered(group),
             Ok(false) => return,
             Err(error) if is_engines(&error) => self.recover(replicas, group, error),
             Err(error) => return self.fail(replicas, group, &error),
+        }
+        // If jobs wait, the first of them will tell: an engine that fails at it may lose the snapshot each time.
+        if installing.waiting.is_empty()
+            && let Some(replica) = replicas.get_mut(&group)
+            && matches!(replica.phase, Phase::Serving)
+        {
+            replica.failing = None;
         }
         match installing.restored {
             Some(restored) => restored(Some(mark)),

@@ -29,15 +29,24 @@ pub(crate) struct InstallRun {
     stage: Stage,
     id: u64,
     attempts: u32,
-    /// Steps done since it began, the last time.
-    done: u64,
+    /// Steps done in this stage.
+    steps: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Begin,
     Clear,
     Load,
+}
+
+/// How far an installation has got: one that clears more than another before it, because that had loaded more, has got no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Reached(Stage, u64);
+
+impl Reached {
+    /// As far as any installation gets.
+    pub(crate) const ALL: Self = Self(Stage::Load, u64::MAX);
 }
 
 /// How far a step has come.
@@ -70,7 +79,7 @@ impl InstallRun {
             file,
             stage: Stage::Begin,
             attempts: 0,
-            done: 0,
+            steps: 0,
         })
     }
 
@@ -79,15 +88,14 @@ impl InstallRun {
         self.file.name
     }
 
-    /// How many steps have been done since it began, the last time.
-    pub(crate) const fn done(&self) -> u64 {
-        self.done
+    /// How far it has got since it began, the last time.
+    pub(crate) const fn reached(&self) -> Reached {
+        Reached(self.stage, self.steps)
     }
 
     /// Begins again: the engine has lost what was done.
     pub(crate) fn restart(&mut self) {
-        self.stage = Stage::Begin;
-        self.done = 0;
+        self.enter(Stage::Begin);
     }
 
     /// Does some of it.
@@ -103,7 +111,7 @@ impl InstallRun {
             Stage::Begin => self.begin(applier, view),
             Stage::Clear => applier.clear_some(CLEAR_STEP).map(|cleared| {
                 if cleared {
-                    self.stage = Stage::Load;
+                    self.enter(Stage::Load);
                 }
                 Progress::More
             }),
@@ -112,7 +120,7 @@ impl InstallRun {
         match done {
             Ok(Progress::Lost(why)) => Ok(self.lose(why)),
             Ok(progress) => {
-                self.done += 1;
+                self.steps += 1;
                 Ok(progress)
             }
             Err(error) if crate::shell::apply::is_engines(&error) => Err(error),
@@ -136,7 +144,7 @@ impl InstallRun {
         // Readers leave before the first key does (R5).
         view.replace_data(0);
         applier.begin_install(&header)?;
-        self.stage = Stage::Clear;
+        self.enter(Stage::Clear);
         Ok(Progress::More)
     }
 
@@ -157,6 +165,10 @@ impl InstallRun {
         view.replace_data(footer.end_index);
         view.data_restored();
         Ok(Progress::Installed(mark))
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        (self.stage, self.steps) = (stage, 0);
     }
 
     fn lose(&self, why: String) -> Progress {

@@ -32,7 +32,7 @@ pub struct PartitionApplier {
     pub(super) generation: Arc<DataGeneration>,
     /// A snapshot that is being installed.
     pub(super) installation: Option<Box<Installation>>,
-    /// The highest index that was ever in the engine: more than the record says after the engine lost batches.
+    /// The highest index that was ever in the engine, or may have been: more than the record says after the engine lost batches.
     pub(super) index_ever: u64,
 }
 
@@ -171,8 +171,9 @@ impl Applier for PartitionApplier {
             self.stage(committed, &mut record, &mut batch)?;
         }
         record.put(self.spec.group, &mut batch);
-        self.engine.write(&batch)?;
+        // A batch that fails may be there to be read all the same, and be lost when the engine is opened again.
         self.index_ever = self.index_ever.max(last.index);
+        self.engine.write(&batch)?;
         self.open_if_complete(&record);
         Ok(())
     }

@@ -15,6 +15,7 @@ use stator_storage::machine::{Applier, Committed, GroupId};
 use stator_storage::{Error, Result};
 
 use super::{All, ApplyShell, Applying, Phase, is_engines};
+use crate::snapshots::install::Reached;
 
 /// How long to wait before a failed engine is opened once more.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
@@ -27,14 +28,14 @@ const REPLAY_BYTES: u64 = if cfg!(test) { 4 << 10 } else { 8 << 20 };
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Failing {
     since: Instant,
-    /// How many steps of an installation were done at the most when it failed; any that there are, if it was at something else.
-    at: u64,
+    /// How far an installation had got at the most when it failed; as far as any gets, if it was at something else.
+    at: Reached,
 }
 
 impl Failing {
-    /// Whether an installation that has done so many steps is past where the engine failed.
-    pub(super) const fn is_past(&self, done: u64) -> bool {
-        done > self.at
+    /// Whether an installation that has got so far is past where the engine failed.
+    pub(super) fn is_past(&self, reached: Reached) -> bool {
+        reached > self.at
     }
 }
 
@@ -49,8 +50,8 @@ impl ApplyShell {
         let replica = replicas.get(&group);
         let former = replica.and_then(|replica| replica.failing);
         let at = match replica.map(|replica| &replica.phase) {
-            Some(Phase::Installing(installing)) => installing.run.done(),
-            _ => u64::MAX,
+            Some(Phase::Installing(installing)) => installing.run.reached(),
+            _ => Reached::ALL,
         };
         let mut since = former.map(|former| former.since);
         if !self.wait_for_room(&mut since) || !self.comes_back(replicas, &mut since, failure) {

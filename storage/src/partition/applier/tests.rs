@@ -233,3 +233,23 @@ fn reads_open_again_where_they_were_suspended_and_not_before() {
     }
     assert!(data.note().is_some());
 }
+
+#[test]
+fn what_an_engine_failed_at_has_been_seen_perhaps() {
+    let leader = busy_leader();
+    let engine = Arc::<MemoryEngine>::default();
+    let mut applier = found(&engine, &spec());
+    let data = applier.data_generation();
+    let (first, rest) = leader.log.split_at(2);
+    applier.apply(first).unwrap();
+    engine.flush().unwrap();
+    engine.fail_next_write(Error::Full("test".into()), 0);
+    applier.apply(rest).unwrap_err();
+    applier.suspend_reads();
+    engine.reopen().unwrap();
+    assert_eq!(applier.mark().unwrap().index, FIRST + 2, "all that was applied is there");
+    applier.resume_reads().unwrap();
+    assert_eq!(data.note(), None);
+    applier.apply(rest).unwrap();
+    assert!(data.note().is_some());
+}
