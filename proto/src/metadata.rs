@@ -26,7 +26,12 @@ pub const PEER_NODE: &str = "stator-peer-node";
 pub const PEER_INCARNATION: &str = "stator-peer-incarnation";
 /// Between nodes, with a call: the addresses of the cluster's founders as the sender knows them, with commas between them.
 pub const PEER_FOUNDERS: &str = "stator-peer-founders";
-/// Between nodes, with an error: the sender is not taken for one of the cluster's nodes, in a word.
+/// Between nodes, with a call: the number of the node that it is for, if the sender knows it. No other serves it: an address may
+/// lead to another node than is meant.
+pub const PEER_TO: &str = "stator-peer-to";
+/// Between nodes, with a call: the incarnation of the data directory that it is for, in hexadecimal digits, if the sender knows it.
+pub const PEER_TO_INCARNATION: &str = "stator-peer-to-incarnation";
+/// Between nodes, with an error: the sender is not taken for one of the cluster's nodes, or means another than this one, in a word.
 pub const PEER_REFUSED: &str = "stator-peer-refused";
 
 /// The longest message of a call or an answer, in bytes: a batch of 16 MB, and room for what is around the items.

@@ -131,8 +131,8 @@ fn guest(call: &Request<Body>) -> Result<Arc<Guest>, Status> {
     guest.cloned().ok_or_else(|| Status::internal("the call came by no connection"))
 }
 
-/// Whether a node that introduces itself is one of the cluster's. One that has just joined is looked up in the catalog's replica, if
-/// there is one here; if not, the node soon asks who there is.
+/// Whether a node that introduces itself is one of the cluster's, and means this one. One that has just joined is looked up in the
+/// catalog's replica, if there is one here; if not, the node soon asks who there is.
 ///
 /// # Errors
 /// Why it is not.

@@ -134,13 +134,7 @@ pub(super) fn awaited(node: &Inner) -> Option<String> {
 fn missing(node: &Inner, peers: &Peers) -> Vec<String> {
     node.catalog_nodes()
         .filter(|other| *other != node.own && !peers.has_met(*other))
-        .map(|other| {
-            let address = peers.address(other).unwrap_or_else(|| other.to_string());
-            match peers.misled(other) {
-                Some(whom) => format!("{address} (which leads to {whom})"),
-                None => address,
-            }
-        })
+        .map(|other| peers.address(other).unwrap_or_else(|| other.to_string()))
         .collect()
 }
 

@@ -259,10 +259,7 @@ impl Inner {
         if !self.joined.load(Ordering::Acquire) {
             reasons.push("the node has not reached the catalog yet".to_owned());
             reasons.extend(founding::awaited(self));
-            let refusals = self.peers.as_ref().map(|peers| peers.refusals()).unwrap_or_default();
-            reasons.extend(
-                refusals.iter().map(|(node, why)| format!("node {node} refuses this one: {why}")),
-            );
+            reasons.extend(self.peers.iter().flat_map(|peers| peers.amiss()));
         }
         let leaderless =
             self.replicas.all().iter().filter(|replica| replica.view.leader().is_none()).count();

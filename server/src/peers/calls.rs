@@ -53,7 +53,7 @@ pub(crate) struct Failed {
 
 impl Failed {
     /// Nothing came at all.
-    fn silence() -> Self {
+    pub(super) fn silence() -> Self {
         let message = "no answer in time".to_owned();
         let shown = format!("DeadlineExceeded: {message}");
         Self {
@@ -97,7 +97,7 @@ impl Peers {
         if let Some((known, channel)) = &connection.channel
             && *known == address
         {
-            return Ok(self.client_on(channel.clone()));
+            return Ok(self.client_on(node, channel.clone()));
         }
         // Those who waited here for an attempt that failed do not all make one of their own, one after the other.
         if let Some((at, why)) = &connection.failed
@@ -108,7 +108,7 @@ impl Peers {
         match connect(&address).await {
             Ok(fresh) => {
                 *connection = Connection { channel: Some((address, fresh.clone())), failed: None };
-                Ok(self.client_on(fresh))
+                Ok(self.client_on(node, fresh))
             }
             Err(why) => {
                 connection.failed = Some((Instant::now(), why.clone()));
@@ -145,9 +145,9 @@ impl Peers {
         match tokio::time::timeout_at(deadline, ask(client)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(failed)) if failed.refusal.is_some() => {
-                self.note_failed(node, &failed);
-                let why = format!("node {node} refuses this one: {}", failed.message);
-                Err(CallFailure::NotSent(why))
+                // Nothing of the request was looked at. The connection may lead to another node than the address does by now.
+                self.disconnect(node).await;
+                Err(CallFailure::NotSent(self.note_failed(node, &failed)))
             }
             Ok(Err(failed)) => {
                 // An answer that a node made is no fault of the connection.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use stator_consensus::NodeId;
 use stator_proto::metadata::{
     MESSAGE_BYTES_MAX, PEER_CLUSTER, PEER_FOUNDERS, PEER_INCARNATION, PEER_NODE, PEER_REFUSED,
+    PEER_TO, PEER_TO_INCARNATION,
 };
 use stator_proto::operation::Effect;
 use stator_proto::peer::v1 as wire;
@@ -59,7 +60,7 @@ pub(crate) async fn describe_cluster(
     told(client.describe_cluster(v1::DescribeClusterRequest {}).await)
 }
 
-/// A client of a node's peer door, which says who it is.
+/// A client of a node's peer door, which says who it is and whom it means.
 pub(crate) struct Client(PeerClient<InterceptedService<Channel, Credentials>>);
 
 impl Client {
@@ -140,11 +141,11 @@ pub(crate) fn sign<T>(answer: &mut Response<T>, own: &Introduction) {
 
 /// The node, and the data directory, that a call or an answer says it is from.
 fn signature(headers: &HeaderMap) -> Option<(NodeId, u64)> {
-    let number = |name, radix| {
-        let text = headers.get(name).and_then(|value| value.to_str().ok())?;
-        u64::from_str_radix(text, radix).ok()
-    };
-    Some((NodeId(number(PEER_NODE, 10)?), number(PEER_INCARNATION, 16)?))
+    Some((NodeId(number(headers, PEER_NODE, 10)?), number(headers, PEER_INCARNATION, 16)?))
+}
+
+fn number(headers: &HeaderMap, name: &str, radix: u32) -> Option<u64> {
+    u64::from_str_radix(headers.get(name)?.to_str().ok()?, radix).ok()
 }
 
 fn told<T>(answer: Result<Response<T>, Status>) -> Result<T, Failed> {
@@ -177,6 +178,8 @@ impl<'a> Introduced<'a> {
             node,
             incarnation,
             founders: text(PEER_FOUNDERS).unwrap_or_default(),
+            to: number(headers, PEER_TO, 10)
+                .map(|to| (NodeId(to), number(headers, PEER_TO_INCARNATION, 16))),
         })
     }
 }
@@ -194,13 +197,15 @@ impl From<Stranger> for Status {
     }
 }
 
-/// Puts into each call who it is from.
+/// Puts into each call who it is from, and whom it is for.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     cluster_id: Option<MetadataValue<Ascii>>,
     node: MetadataValue<Ascii>,
     incarnation: Option<MetadataValue<Ascii>>,
     founders: Option<MetadataValue<Ascii>>,
+    to: Option<MetadataValue<Ascii>>,
+    to_incarnation: Option<MetadataValue<Ascii>>,
 }
 
 impl Credentials {
@@ -210,7 +215,15 @@ impl Credentials {
             node: own.node.0.into(),
             incarnation: format!("{:x}", own.incarnation).parse().ok(),
             founders: own.founders_text().parse().ok(),
+            to: None,
+            to_incarnation: None,
         }
+    }
+
+    /// Those of calls to a node, whose data directory is known or not.
+    pub(super) fn to(self, node: NodeId, incarnation: Option<u64>) -> Self {
+        let to_incarnation = incarnation.and_then(|known| format!("{known:x}").parse().ok());
+        Self { to: Some(node.0.into()), to_incarnation, ..self }
     }
 }
 
@@ -222,6 +235,8 @@ impl Interceptor for Credentials {
             (PEER_CLUSTER, &self.cluster_id),
             (PEER_INCARNATION, &self.incarnation),
             (PEER_FOUNDERS, &self.founders),
+            (PEER_TO, &self.to),
+            (PEER_TO_INCARNATION, &self.to_incarnation),
         ];
         for (name, value) in others {
             if let Some(value) = value {

@@ -1,9 +1,11 @@
-//! Who speaks: what every call between nodes says of its sender, and whether that is believed.
+//! Who speaks, and to whom: what every call between nodes says of its sender and of the node that it is for, and whether that is
+//! believed.
 //!
 //! A node is known by its number, by the incarnation of its data directory, and by the cluster that both are of. Until the founders
 //! have made the cluster's id there is only the list that each was started with: two of them take each other for what they say only if
-//! their lists are the same, for a number means a place in the list. This tells mistakes apart, not friends from enemies: nothing
-//! here is secret.
+//! their lists are the same, for a number means a place in the list. An address may have come to lead to another node of the cluster:
+//! that one serves nothing that is not for it, since its answer would be taken for the other's. This tells mistakes apart, not friends
+//! from enemies: nothing here is secret.
 
 use std::fmt;
 
@@ -15,6 +17,9 @@ const REMEMBERED: usize = 3;
 
 /// What a node is called that has lost its data, or was given another's number.
 pub(super) const OTHER_DIRECTORY: &str = "other-directory";
+
+/// What it is called when a call has come to another node than it is for.
+pub(super) const OTHER_NODE: &str = "other-node";
 
 /// What this node tells others of itself.
 #[derive(Clone, Debug)]
@@ -50,21 +55,24 @@ pub(crate) struct Introduced<'a> {
     pub(crate) incarnation: u64,
     /// The addresses of the founders, as the sender knows them.
     pub(crate) founders: &'a str,
+    /// Whom it is for, and which data directory of its, as far as the sender knows.
+    pub(crate) to: Option<(NodeId, Option<u64>)>,
 }
 
 impl<'a> Introduced<'a> {
-    /// What the first frame of a stream says.
+    /// What the first frame of a stream says. Whom the stream is for has been seen to by then.
     pub(crate) fn of_hello(hello: &'a wire::Hello) -> Self {
         Self {
             cluster_id: &hello.cluster_id,
             node: NodeId(hello.node_id),
             incarnation: hello.incarnation,
             founders: &hello.founders,
+            to: None,
         }
     }
 }
 
-/// Why a node is not believed to be one of the others.
+/// Why a node is not believed to be one of the others, or not served as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stranger {
     /// It does not say who it is.
@@ -79,6 +87,8 @@ pub(crate) enum Stranger {
     Twin(NodeId),
     /// Nobody has told of it, yet at least.
     NotAMember(NodeId),
+    /// It means another node, or another data directory of this one's number.
+    OtherNode { meant: NodeId, own: NodeId },
     /// It speaks as nobody does any more.
     OldFormat(u32),
 }
@@ -93,6 +103,7 @@ impl Stranger {
             Self::OtherDirectory(_) => OTHER_DIRECTORY,
             Self::Twin(_) => "twin",
             Self::NotAMember(_) => "not-a-member",
+            Self::OtherNode { .. } => OTHER_NODE,
             Self::OldFormat(_) => "old-format",
         }
     }
@@ -115,6 +126,12 @@ impl fmt::Display for Stranger {
             }
             Self::Twin(node) => write!(f, "another node has come as node {node} before this one"),
             Self::NotAMember(node) => write!(f, "node {node} is not known as a member here"),
+            Self::OtherNode { meant, own } if meant == own => {
+                write!(f, "the call is for another data directory of node {meant} than this one")
+            }
+            Self::OtherNode { meant, own } => {
+                write!(f, "the call is for node {meant}, and this is node {own}")
+            }
             Self::OldFormat(version) => {
                 write!(f, "format version {version} is not spoken any more")
             }

@@ -52,12 +52,17 @@ impl Link {
     /// A client on a connection, and the frame that says who this node is.
     fn introduced(&self, channel: Channel) -> Option<(Client, wire::PeerFrame)> {
         let peers = self.peers.upgrade()?;
-        Some((peers.client_on(channel), hello(&peers)))
+        Some((peers.client_on(self.node, channel), hello(&peers)))
     }
 
     /// Connects and sends until the stream breaks. Answers whether it ever stood.
     async fn stream(&self, address: &str) -> bool {
-        let Ok(channel) = connect(address).await else { return false };
+        let Ok(channel) = connect(address).await else {
+            if let Some(peers) = self.peers.upgrade() {
+                peers.note_amiss(self.node, None);
+            }
+            return false;
+        };
         let Some((client, hello)) = self.introduced(channel) else { return false };
         let (frames, outgoing) = tokio::sync::mpsc::channel(FRAMES_MAX);
         if frames.send(hello).await.is_err() {

@@ -1,7 +1,7 @@
 //! The other nodes: where they are, and the ways to them.
 //!
 //! One stream of messages leads to each node ([`link`]), bounded: what has no room is dropped and reported (R9). Everything else is
-//! a call ([`calls`]). Each says who it is from ([`introduction`]).
+//! a call ([`calls`]). Each says who it is from and whom it is for ([`introduction`]).
 
 mod calls;
 #[cfg(feature = "grpc")]
@@ -28,7 +28,9 @@ pub(crate) use self::link::PEER_FORMAT;
 
 use self::calls::Connection;
 use self::grpc::{Channel, Client, Credentials};
-use self::introduction::{Introduced, Introduction, OTHER_DIRECTORY, Stranger, same_founders};
+use self::introduction::{
+    Introduced, Introduction, OTHER_DIRECTORY, OTHER_NODE, Stranger, same_founders,
+};
 use self::queue::{Pool, Pushed, Queue};
 use self::refusing::Refusing;
 use crate::metrics::Metrics;
@@ -56,10 +58,8 @@ pub(crate) struct Peers {
     is_settled: AtomicBool,
     /// The nodes that take this one for what it says, as long as they are connected.
     met: Mutex<BTreeSet<NodeId>>,
-    /// The nodes that do not take this one for what it says, and why.
-    refusals: Mutex<BTreeMap<NodeId, String>>,
-    /// The nodes at whose addresses somebody else answers, and who does.
-    misled: Mutex<BTreeMap<NodeId, String>>,
+    /// The nodes that do not take this one for what it says, or at whose addresses another one answers: in words, as it was last.
+    amiss: Mutex<BTreeMap<NodeId, String>>,
     /// Whether some node knows this one's number to be another directory's: by the catalog, or by its own file.
     disowned: AtomicBool,
     /// Rung when somebody comes whom nobody has told of: the catalog may know by now.
@@ -104,8 +104,7 @@ impl Peers {
             own,
             cluster_id: RwLock::new(cluster_id),
             met: Mutex::default(),
-            refusals: Mutex::default(),
-            misled: Mutex::default(),
+            amiss: Mutex::default(),
             disowned: AtomicBool::new(false),
             strangers: Notify::new(),
             nodes: RwLock::default(),
@@ -136,40 +135,52 @@ impl Peers {
         *self.cluster_id.write().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
     }
 
-    /// A node does not take this one for what it says; or nobody was there to say.
-    fn note_failed(&self, node: NodeId, failed: &Failed) {
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        match &failed.refusal {
-            Some(_) => refusals.insert(node, failed.message.clone()),
-            None => refusals.remove(&node),
-        };
+    /// A node does not take this one for what it says, or is not the one that was meant; or nobody was there to say. Answers which.
+    fn note_failed(&self, node: NodeId, failed: &Failed) -> String {
+        let why = &failed.message;
+        let amiss = failed.refusal.as_deref().map(|word| match word {
+            OTHER_NODE => format!("the address of node {node} leads elsewhere: {why}"),
+            _ => format!("node {node} refuses this one: {why}"),
+        });
         if failed.refusal.as_deref() == Some(OTHER_DIRECTORY) {
             self.disowned.store(true, Ordering::Release);
+        }
+        self.note_amiss(node, amiss.clone());
+        amiss.unwrap_or_else(|| why.clone())
+    }
+
+    /// What is amiss at a node's address by now, if anything is known to be.
+    fn note_amiss(&self, node: NodeId, why: Option<String>) {
+        let mut amiss = self.amiss.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(why) = why else {
+            amiss.remove(&node);
+            return;
+        };
+        if amiss.get(&node) != Some(&why) {
+            tracing::warn!("{why}");
+            amiss.insert(node, why);
         }
     }
 
     /// Whoever is at a node's address takes this node for what it says, and says who it is itself. Answers whether what is for the
     /// node may go there. Only the node itself is met by that: an address may lead to another one, and what was believed of that
-    /// one would be this node's for good.
+    /// one would be this node's for good. A sound node that is not meant has refused already; but one of an older version does not
+    /// look whom a stream is for, and to a founder of whose directory nobody has told yet none could be named.
     fn note_taken(&self, node: NodeId, address: &str, from: Option<(NodeId, u64)>) -> bool {
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
         let whom = match from {
             Some((other, _)) if other != node => format!("node {other}"),
             Some((_, incarnation)) if !self.is_of(node, incarnation) => {
                 "another data directory than it is known by".to_owned()
             }
             Some(_) => {
-                self.misled.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+                self.note_amiss(node, None);
                 self.met.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
                 return true;
             }
             None => "a node of an older version, which does not say who it is".to_owned(),
         };
-        let mut misled = self.misled.lock().unwrap_or_else(PoisonError::into_inner);
-        if misled.get(&node) != Some(&whom) {
-            tracing::warn!("the address {address} of node {node} leads to {whom}");
-            misled.insert(node, whom);
-        }
+        let why = format!("the address {address} of node {node} leads to {whom}");
+        self.note_amiss(node, Some(why));
         from.is_none()
     }
 
@@ -179,11 +190,6 @@ impl Peers {
             Some(known) => known == incarnation,
             None => self.believe(node, incarnation),
         }
-    }
-
-    /// Whom a node's address leads to, if that is not known to be the node.
-    pub(crate) fn misled(&self, node: NodeId) -> Option<String> {
-        self.misled.lock().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
     }
 
     /// A node is gone: whether it takes this one in is to be seen again.
@@ -208,16 +214,16 @@ impl Peers {
         self.disowned.load(Ordering::Acquire)
     }
 
-    /// The nodes that do not take this one for what it says, and why.
-    pub(crate) fn refusals(&self) -> Vec<(NodeId, String)> {
-        let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        refusals.iter().map(|(node, why)| (*node, why.clone())).collect()
+    /// Which nodes do not take this one for what it says, or are not at their addresses, in words.
+    pub(crate) fn amiss(&self) -> Vec<String> {
+        let amiss = self.amiss.lock().unwrap_or_else(PoisonError::into_inner);
+        amiss.values().cloned().collect()
     }
 
-    /// A client of the peer door on a connection.
-    pub(crate) fn client_on(&self, channel: Channel) -> Client {
+    /// A client of a node's peer door on a connection, which may lead to another one: that one serves nothing of it.
+    pub(crate) fn client_on(&self, node: NodeId, channel: Channel) -> Client {
         let credentials = self.credentials.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Client::new(channel, credentials)
+        Client::new(channel, credentials.to(node, self.expected(node)))
     }
 
     /// A node is at this address: from now on messages go there.
@@ -250,7 +256,7 @@ impl Peers {
         self.expected.read().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
     }
 
-    /// Whether a node that introduces itself may be who it says.
+    /// Whether a node that introduces itself may be who it says, and means this one.
     ///
     /// # Errors
     /// Why not.
@@ -268,6 +274,11 @@ impl Peers {
                     ours: self.own.founders_text().to_owned(),
                 });
             }
+        }
+        if let Some((meant, directory)) = who.to
+            && (meant != self.own.node || directory.is_some_and(|it| it != self.own.incarnation))
+        {
+            return Err(Stranger::OtherNode { meant, own: self.own.node });
         }
         if node.0 == 0 || node == self.own.node {
             return Err(Stranger::NotAMember(node));

@@ -1,9 +1,9 @@
 use stator_consensus::Class;
-use stator_proto::metadata::{PEER_INCARNATION, PEER_NODE};
+use stator_proto::metadata::{PEER_INCARNATION, PEER_NODE, PEER_TO, PEER_TO_INCARNATION};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tonic::codegen::http::Response;
+use tonic::codegen::http::{HeaderValue, Response};
 
 use super::*;
 
@@ -39,7 +39,7 @@ fn reporting() -> (Arc<Peers>, Reported) {
 
 fn from(node: u64, incarnation: u64, cluster_id: &str) -> Introduced<'_> {
     let founders = "a:1,b:1,c:1";
-    Introduced { cluster_id, node: NodeId(node), incarnation, founders }
+    Introduced { cluster_id, node: NodeId(node), incarnation, founders, to: None }
 }
 
 #[tokio::test]
@@ -83,6 +83,28 @@ async fn other_clusters_and_founders_are_told_apart() {
     assert_eq!(name(from(4, 44, "ours")), Err("not-a-member"));
     peers.expect(NodeId(4), 44);
     assert_eq!(name(from(4, 44, "ours")), Ok(NodeId(4)));
+}
+
+#[tokio::test]
+async fn what_is_for_another_is_refused_and_nobody_is_believed_by_it() {
+    let peers = peers();
+    let to = |node, directory| {
+        let to = Some((NodeId(node), directory));
+        peers.admit(&Introduced { to, ..from(2, 21, "") })
+    };
+    let other =
+        |meant| Err::<NodeId, _>(Stranger::OtherNode { meant: NodeId(meant), own: NodeId(1) });
+    assert_eq!([to(3, None), to(3, Some(11))], [other(3), other(3)]);
+    assert_eq!(to(1, Some(12)), other(1), "this node's number, and another directory");
+    assert_eq!(peers.incarnation(NodeId(2)), None);
+    assert_eq!([to(1, None), to(1, Some(11))], [Ok(NodeId(2)), Ok(NodeId(2))]);
+    let words = |meant| other(meant).expect_err("refused").to_string();
+    assert_eq!(words(3), "the call is for node 3, and this is node 1");
+    assert_eq!(words(1), "the call is for another data directory of node 1 than this one");
+    // Who is of another cluster hears of that first: whom it means says nothing here.
+    peers.set_cluster_id("ours");
+    let theirs = Introduced { to: Some((NodeId(3), None)), ..from(2, 21, "theirs") };
+    assert_eq!(peers.admit(&theirs).expect_err("a stranger").name(), "other-cluster");
 }
 
 #[tokio::test]
@@ -134,8 +156,13 @@ async fn a_message_to_a_node_that_nobody_knows_is_reported() {
     assert_eq!(*reported.lock().expect("no panic"), [NodeId(7)]);
 }
 
-/// Takes one stream of messages as this node, and lets it go when it is told to. What else comes is not answered.
-async fn one_stream(node: u64, listener: TcpListener, end: oneshot::Receiver<()>) {
+/// Takes one stream of messages as this node, and lets it go when it is told to. What else comes is not answered. Answers whom the
+/// stream was for.
+async fn one_stream(
+    node: u64,
+    listener: TcpListener,
+    end: oneshot::Receiver<()>,
+) -> [Option<String>; 2] {
     let (stream, _) = listener.accept().await.expect("a connection");
     let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
     let (call, mut respond) = connection.accept().await.expect("a call").expect("sound");
@@ -147,7 +174,8 @@ async fn one_stream(node: u64, listener: TcpListener, end: oneshot::Receiver<()>
         _ = connection.accept() => {}
         _ = end => {}
     }
-    drop(call);
+    let text = |value: &HeaderValue| value.to_str().expect("a text").to_owned();
+    [PEER_TO, PEER_TO_INCARNATION].map(|name| call.headers().get(name).map(text))
 }
 
 /// Waits until something is so.
@@ -168,12 +196,12 @@ async fn only_the_node_itself_is_met_at_its_address() {
         let from = from.map(|(other, incarnation)| (NodeId(other), incarnation));
         let is_there = peers.note_taken(node, "b:1", from);
         let met = peers.has_met(node);
-        assert_ne!(met, peers.misled(node).is_some(), "the node, or somebody else");
+        assert_eq!(met, peers.amiss().is_empty(), "the node, or somebody else");
         peers.note_left(node);
         (is_there, met)
     };
     assert_eq!(taken(Some((3, 33))), (false, false));
-    assert_eq!(peers.misled(node).as_deref(), Some("node 3"));
+    assert_eq!(peers.amiss(), ["the address b:1 of node 2 leads to node 3"]);
     assert_eq!([2, 3].map(|node| peers.incarnation(NodeId(node))), [None, None]);
     assert_eq!(taken(None), (true, false), "it does not say");
     assert_eq!(peers.incarnation(node), None);
@@ -185,22 +213,50 @@ async fn only_the_node_itself_is_met_at_its_address() {
     assert_eq!(taken(Some((2, 21))), (true, true));
     peers.expect(node, 23);
     assert_eq!(taken(Some((2, 21))), (false, false), "the catalog knows better");
-    assert!(peers.misled(node).is_some_and(|whom| whom.contains("another data directory")));
+    assert!(peers.amiss()[0].contains("another data directory"), "{:?}", peers.amiss());
     assert_eq!(taken(Some((2, 23))), (true, true));
+}
+
+#[tokio::test]
+async fn what_was_amiss_at_an_address_is_not_said_of_one_where_nobody_is() {
+    let peers = peers();
+    let node = NodeId(2);
+    let misled = || peers.note_taken(node, "b:1", Some((NodeId(3), 33)));
+    assert!(!misled());
+    let refused = |word: Option<&str>| {
+        let refusal = word.map(str::to_owned);
+        let failed = Failed { refusal, message: "so it is".into(), ..Failed::silence() };
+        peers.note_failed(node, &failed)
+    };
+    let elsewhere = "the address of node 2 leads elsewhere: so it is";
+    assert_eq!(refused(Some(OTHER_NODE)), elsewhere);
+    assert_eq!(peers.amiss(), [elsewhere]);
+    assert!(!peers.is_disowned(), "that is nothing of this node");
+    assert_eq!(refused(Some(OTHER_DIRECTORY)), "node 2 refuses this one: so it is");
+    assert_eq!(peers.amiss(), ["node 2 refuses this one: so it is"], "what was last");
+    assert!(peers.is_disowned());
+    assert_eq!(refused(None), "so it is");
+    assert_eq!(peers.amiss(), [""; 0], "nobody said anything");
+
+    assert!(!misled());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    drop(listener);
+    peers.know(node, &address);
+    until(|| peers.amiss().is_empty()).await;
 }
 
 #[tokio::test]
 async fn a_stream_that_another_node_has_taken_is_none() {
     let (peers, reported) = reporting();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    peers.expect(NodeId(2), 0x2a);
     peers.know(NodeId(2), &listener.local_addr().expect("an address").to_string());
     let (_end, ended) = oneshot::channel();
     let other = tokio::spawn(one_stream(3, listener, ended));
-    until(|| peers.misled(NodeId(2)).is_some()).await;
-    other.await.expect("the stream is given up");
-    assert_eq!(peers.misled(NodeId(2)).as_deref(), Some("node 3"));
+    let meant = other.await.expect("the stream is given up");
+    assert_eq!(meant, [Some("2".to_owned()), Some("2a".to_owned())], "it says whom it is for");
     assert!(!peers.has_met(NodeId(2)));
-    assert_eq!(peers.incarnation(NodeId(2)), None);
     peers.send(NodeId(2), message(2));
     assert_eq!(
         *reported.lock().expect("no panic"),
@@ -221,7 +277,8 @@ async fn a_stream_that_breaks_is_reported() {
     peers.send(NodeId(2), message(2));
     assert_eq!(*reported.lock().expect("no panic"), [], "there is room, and a way");
     end.send(()).expect("it waits");
-    other.await.expect("no panic");
+    let meant = other.await.expect("no panic");
+    assert_eq!(meant, [Some("2".to_owned()), None], "its directory nobody has told of");
     // What was on its way may be lost (R9).
     until(|| reported.lock().expect("no panic").contains(&NodeId(2))).await;
 }

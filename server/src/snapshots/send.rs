@@ -271,7 +271,7 @@ impl Transfer {
     async fn client(&self, to_node: NodeId) -> Result<Client, String> {
         let peers = self.node.peers.as_ref().ok_or("this node has no peers")?;
         let address = peers.address(to_node).ok_or("the receiver's address is not known")?;
-        Ok(peers.client_on(connect(&address).await?))
+        Ok(peers.client_on(to_node, connect(&address).await?))
     }
 
     /// How far the receiver has come.

@@ -54,7 +54,7 @@ async fn client(cluster: &Cluster, number: usize) -> StatorClient<Channel> {
     StatorClient::new(channel.expect("the node is there"))
 }
 
-async fn seen_by(cluster: &Cluster, number: usize) -> DescribeClusterResponse {
+pub(crate) async fn seen_by(cluster: &Cluster, number: usize) -> DescribeClusterResponse {
     let told = client(cluster, number).await.describe_cluster(DescribeClusterRequest {}).await;
     told.expect("the node answers").into_inner()
 }

@@ -1,5 +1,6 @@
 //! Nodes of one process, over real sockets and real files.
 
+mod astray;
 mod catch_up;
 mod cluster;
 mod deadlines;

@@ -9,7 +9,8 @@ use stator_model::api::{
 use stator_model::schema::{KeyAttribute, KeySchema, KeyType};
 use stator_model::{AttributeValue, EncodedItem, Item, Request};
 use stator_proto::metadata::{
-    PEER_CLUSTER, PEER_FOUNDERS, PEER_INCARNATION, PEER_NODE, PEER_REFUSED,
+    PEER_CLUSTER, PEER_FOUNDERS, PEER_INCARNATION, PEER_NODE, PEER_REFUSED, PEER_TO,
+    PEER_TO_INCARNATION,
 };
 use stator_proto::operation::encode_request;
 use stator_proto::peer::v1 as wire;
@@ -122,6 +123,13 @@ async fn calls_of_strangers_are_refused_with_a_word() {
             Code::FailedPrecondition,
             "other-founders",
         ),
+        // No stranger, but it means another: the one that had this one's address before, or its data directory.
+        (sound.clone().saying(PEER_TO, "3"), Code::FailedPrecondition, "other-node"),
+        (
+            sound.clone().saying(PEER_TO, "2").saying(PEER_TO_INCARNATION, "1"),
+            Code::FailedPrecondition,
+            "other-node",
+        ),
     ];
     let group = node.checksums().await.expect("checksums").last().expect("a replica").group;
     // Until the catalog has told of the first node, another one under its number is its twin.
@@ -145,7 +153,7 @@ async fn calls_of_strangers_are_refused_with_a_word() {
         assert_eq!(refusal(client.send_snapshot(tokio_stream::empty()).await), word);
         assert_eq!(refusal(client.messages(tokio_stream::empty()).await), word);
     }
-    let mut client = sound.client(&node).await;
+    let mut client = sound.saying(PEER_TO, "2").client(&node).await;
     let status = client.replica_status(wire::ReplicaStatusRequest::default()).await;
     assert_eq!(status.expect("a member is believed").into_inner().groups.len(), 2);
     assert_eq!(get(&node, "music", "song").await.as_deref(), Some("kept"));

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::cluster::{Cluster, PATIENCE, call, get, put};
 
 /// Deletes a table, and waits until its name is free.
-async fn delete_table(cluster: &Cluster, name: &str) {
+pub(crate) async fn delete_table(cluster: &Cluster, name: &str) {
     call(&cluster.any(), DeleteTable { table_name: name.into() }).await.expect("deleted");
     let describe = Request::from(DescribeTable { table_name: name.into() });
     let deadline = Instant::now() + 10 * PATIENCE;
