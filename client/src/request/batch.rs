@@ -28,7 +28,7 @@ impl Client {
     }
 
     /// Puts and deletes any number of items of one table, 25 at a time and one batch after the other. What a batch leaves
-    /// over goes with the next one, after a pause.
+    /// over goes before the next one, after a pause.
     ///
     /// ```
     /// # #[tokio::main]
@@ -60,15 +60,15 @@ impl Client {
     ) -> Result<Vec<WriteRequest>> {
         let table_name = table_name.into();
         let mut waiting: VecDeque<_> = writes.into_iter().collect();
-        let mut idle = 0;
+        let (mut idle, mut left_over) = (0, 0);
         while !waiting.is_empty() {
-            let count = waiting.len().min(BATCH_WRITE_REQUESTS_MAX);
+            let count = next_batch(left_over, waiting.len(), BATCH_WRITE_REQUESTS_MAX);
             let batch: Vec<_> = waiting.drain(..count).collect();
             let request_items = BTreeMap::from([(table_name.clone(), batch)]);
             let answer = self.execute(BatchWriteItem { request_items }).await?;
             let left: Vec<_> = answer.unprocessed_items.into_values().flatten().collect();
             let done = count.saturating_sub(left.len());
-            // Before what comes after, so that two writes of one item keep their order.
+            left_over = left.len();
             left.into_iter().rev().for_each(|write| waiting.push_front(write));
             if !self.go_on(done == count, done > 0, &mut idle).await {
                 break;
@@ -91,9 +91,9 @@ impl Client {
         let table_name = table_name.into();
         let mut waiting: VecDeque<_> = keys.into_iter().collect();
         let mut found = Vec::new();
-        let mut idle = 0;
+        let (mut idle, mut left_over) = (0, 0);
         while !waiting.is_empty() {
-            let count = waiting.len().min(BATCH_GET_KEYS_MAX);
+            let count = next_batch(left_over, waiting.len(), BATCH_GET_KEYS_MAX);
             let wanted = KeysAndAttributes {
                 keys: waiting.drain(..count).collect(),
                 consistent_read: true,
@@ -107,7 +107,8 @@ impl Client {
             let left: Vec<_> =
                 answer.unprocessed_keys.into_values().flat_map(|wanted| wanted.keys).collect();
             let done = count.saturating_sub(left.len());
-            waiting.extend(left);
+            left_over = left.len();
+            left.into_iter().rev().for_each(|key| waiting.push_front(key));
             if !self.go_on(done == count, done > 0, &mut idle).await {
                 break;
             }
@@ -128,6 +129,12 @@ impl Client {
         }
         true
     }
+}
+
+/// How many of those that wait go next. What a batch left over goes alone: what comes behind it may be of the same item, which no
+/// batch may have twice, and two writes of one item keep their order.
+fn next_batch(left_over: usize, waiting: usize, max: usize) -> usize {
+    if left_over > 0 { left_over } else { waiting }.min(max)
 }
 
 /// A write of a batch that puts this item.

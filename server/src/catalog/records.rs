@@ -7,7 +7,7 @@
 //! | `cluster` | `cluster` | the cluster's id, format version, lengths of elections and leases, number of founders and their list, made once | whoever finds none |
 //! | `counter` | `table`, `node` | the last id given | who needs an id, by an update that adds one |
 //! | `table` | the table's name | [`TableRecord`] | CreateTable, UpdateTable, DeleteTable, the controller |
-//! | `dropped` | the table's id | the replicas of a deleted table that nodes have still to remove | DeleteTable, the controller |
+//! | `dropped` | the table's id | the replicas of a deleted table that nodes have still to remove | the controller |
 //! | `joined` | a data directory's incarnation | the id of the node that joined with it | whoever took it in |
 //! | `node` | the node's id | [`NodeRecord`] | the node itself, when it starts |
 

@@ -24,20 +24,21 @@ pub(crate) fn put(item: &Item) -> PutItem {
     PutItem { table_name: name(), item: EncodedItem::encode(item), ..PutItem::default() }
 }
 
-/// Changes an attribute of a table's record from one value to another, unless it was not that value, or the record is by now that
-/// of another table of the same name.
+/// Changes an attribute of a table's record from one value to another, unless it was not that value, the table's status or its
+/// protection is not what it was any more, or the record is by now that of another table of the same name.
 pub(crate) fn change(
     table: &TableRecord,
     attribute: &str,
     from: AttributeValue,
     to: AttributeValue,
 ) -> UpdateItem {
-    let names = [("#a", attribute), ("#protected", "deletion_protection")];
+    let names = [("#a", attribute), ("#status", "status"), ("#protected", "deletion_protection")];
     let names = names.map(|(name, of)| (name.to_owned(), of.to_owned()));
     let values = [
         (":from", from),
         (":to", to),
         (":id", table.id_value()),
+        (":status", table.status.name().into()),
         (":protected", table.deletion_protection.into()),
     ];
     UpdateItem {
@@ -45,7 +46,8 @@ pub(crate) fn change(
         key: record_key("table", &table.name),
         update_expression: Some("SET #a = :to".into()),
         condition_expression: Some(
-            "#a = :from AND table_id = :id AND #protected = :protected".into(),
+            "#a = :from AND table_id = :id AND #status = :status AND #protected = :protected"
+                .into(),
         ),
         expression_attribute_names: names.into(),
         expression_attribute_values: values.map(|(name, value)| (name.to_owned(), value)).into(),

@@ -10,7 +10,7 @@ use stator_model::{AttributeValue, Error, ErrorKind, Result};
 
 use super::CallContext;
 use crate::catalog::placement::{Candidate, loads, place};
-use crate::catalog::records::{TableRecord, dropped_to_item};
+use crate::catalog::records::TableRecord;
 use crate::node::Inner;
 
 /// Replicas of a partition, where there are as many nodes.
@@ -129,7 +129,7 @@ impl Inner {
     ) -> Result<DeleteTableAnswer> {
         let mut record = self.existing(&request.table_name, cx).await?;
         match record.status {
-            // Both of its records may not have been written yet: they are, once more.
+            // As the service has it, that is no error.
             TableStatus::Deleting => {}
             TableStatus::Active => {
                 if record.deletion_protection {
@@ -147,11 +147,9 @@ impl Inner {
             }
             _ => return Err(busy(&record, "deleted")),
         }
-        // Counted before its replicas go.
+        // The rest is the controller's, whatever becomes of this caller: nothing may fail from here on.
         let table = self.described(&record).await;
         self.tables.forget(&record.name);
-        // The replicas are noted down before the name is free again, so that none is ever forgotten.
-        self.catalog_put(&dropped_to_item(&record), cx).await?;
         Ok(DeleteTableAnswer { table })
     }
 

@@ -98,3 +98,22 @@ async fn a_table_waits_for_all_nodes_that_its_replicas_need() {
     assert_limit(&refused, "Not all founding nodes have joined the cluster yet");
     node.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_table_is_not_protected_when_its_status_has_changed_meanwhile() {
+    let node = one_node().await;
+    let cx = node.inner.own_context(PATIENCE);
+    node.inner.create_table(named("one"), &cx).await.expect("made");
+    let record = loop {
+        let record = node.inner.existing("one", &cx).await.expect("it is there");
+        if record.status == TableStatus::Active {
+            break record;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let change = |attribute, from, to| node.inner.catalog_change(&record, attribute, from, to, &cx);
+    let (active, other) = (TableStatus::Active.name(), TableStatus::Updating.name());
+    assert!(change("status", active.into(), other.into()).await.expect("an answer"));
+    let was_protected = change("deletion_protection", false.into(), true.into());
+    assert!(!was_protected.await.expect("an answer"));
+}

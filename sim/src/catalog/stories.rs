@@ -9,7 +9,7 @@ use super::hands::Hands;
 use super::look::{Ground, look};
 use super::orders::{Order, Orders};
 use super::placement::{Candidate, loads, place};
-use super::records::{TableRecord, dropped_to_item};
+use super::records::TableRecord;
 use super::requests;
 use crate::items::{NODES, key_schema, node_id};
 use crate::rng::Rng;
@@ -139,11 +139,7 @@ async fn delete_one(hands: &Hands, name: &str) -> Result<()> {
     if table.status == TableStatus::Active {
         let (from, to) = (TableStatus::Active.name().into(), TableStatus::Deleting.name().into());
         let change = requests::change(table, "status", from, to);
-        if !requests::held(hands.update(change).await)? {
-            return Ok(());
-        }
-        let note = requests::put(&dropped_to_item(table));
-        hands.write(note.prepare(&super::records::catalog_schema())).await?;
+        requests::held(hands.update(change).await)?;
     }
     Ok(())
 }
