@@ -170,6 +170,14 @@ impl LogCore {
         }
     }
 
+    /// Entries that were [`LogCore::stranded`] could not be read. Damage stops the log, for what it holds is not what was synced;
+    /// anything else may pass, and the driver tries again when it likes.
+    pub fn unreadable(&mut self, error: &Error) {
+        if matches!(error, Error::Corruption { .. }) {
+            self.failed = Some(error.to_string());
+        }
+    }
+
     /// The write is done.
     pub fn completed(&mut self, write: Write) {
         self.in_flight = false;

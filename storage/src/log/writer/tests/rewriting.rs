@@ -1,14 +1,19 @@
-//! The entries of idle groups, rewritten ahead by the thread: in pieces, and by itself.
+//! The entries of idle groups, rewritten ahead by the thread: in pieces, by itself, and past reads that fail.
 
 use std::io;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::disk::{CrashDisk, Disk, DiskFile};
+use crate::disk::{CrashDisk, Disk, DiskFile, Fault, FaultOp};
+use crate::error::Error;
 use crate::log::tests::{entry, small, truncate};
 use crate::log::writer::tests::append;
 use crate::log::{Log, LogOptions, LogStats};
 use crate::machine::GroupId;
+
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Reads {
@@ -72,6 +77,11 @@ impl DiskFile for CountingFile {
     }
 }
 
+/// Small segments, and as many as are wanted.
+fn roomy() -> LogOptions {
+    LogOptions { budget_bytes: 100 * small().segment_bytes, ..small() }
+}
+
 /// Group 2 writes on behind this index, and lets go of it, until the first segment is kept by what others have in it.
 fn pass_by(log: &Log, mut last: u64, bytes: usize) -> u64 {
     while log.stats().synced.segment < 3 {
@@ -123,4 +133,81 @@ fn many_scattered_entries_are_moved_in_pieces() {
     let kept = log.entries(GroupId(1), 1..ENTRIES + 1, u64::MAX).unwrap();
     assert!(kept.iter().map(|it| it.index).eq(1..=ENTRIES));
     assert!(kept.iter().all(|it| *it.data == [it.index as u8; 20]));
+}
+
+/// A read that fails may go well the next time, and nobody has to write for that.
+#[test]
+fn a_read_that_fails_is_tried_again() {
+    let disk = CrashDisk::new();
+    let pause = Duration::from_millis(1);
+    let (log, _) = Log::open_with(Arc::new(disk.clone()), &roomy(), pause).unwrap();
+    append(&log, &[entry(1, 1, 1, vec![1; 40])]).unwrap();
+    disk.fail(Fault { op: FaultOp::Read, after: 0, times: 3, kind: io::ErrorKind::Other });
+    pass_by(&log, 0, 2500);
+    wait_for(&log, |stats| stats.rewritten > 0 && stats.segments <= 2);
+    assert_eq!(log.entries(GroupId(1), 1..2, 100).unwrap()[0].data[..], [1; 40]);
+    log.close().unwrap();
+}
+
+/// Until then it is left alone for a while, whatever is written meanwhile, and stops nobody.
+#[test]
+fn a_disk_that_goes_on_refusing_is_not_asked_for_each_write() {
+    let disk = Counting::default();
+    let (log, _) = Log::open_with(Arc::new(disk.clone()), &roomy(), NEVER).unwrap();
+    append(&log, &[entry(1, 1, 1, vec![1; 40])]).unwrap();
+    let op = FaultOp::Read;
+    disk.0.fail(Fault { op, after: 0, times: u64::MAX, kind: io::ErrorKind::Other });
+    let last = pass_by(&log, 0, 2500);
+    let write =
+        |index| append(&log, &[entry(2, index, 1, vec![0; 100]), truncate(2, index - 1, 1)]);
+    (last + 1..last + 100).for_each(|index| write(index).unwrap());
+    assert_eq!((disk.reads().all, log.stats().rewritten), (1, 0));
+    // Without a moment's rest for the thread, too, it is tried again.
+    disk.0.heal();
+    let mut more = last + 100..last + 2000;
+    while log.stats().rewritten == 0 {
+        write(more.next().expect("it is tried again")).unwrap();
+    }
+    log.close().unwrap();
+}
+
+/// Damage is no passing fault: whoever waits, or writes next, is told where it is.
+#[test]
+fn damage_found_while_moving_stops_the_log() {
+    let disk = CrashDisk::new();
+    let (log, _) = Log::open(Arc::new(disk.clone()), &roomy()).unwrap();
+    append(&log, &[entry(1, 1, 1, vec![1; 40])]).unwrap();
+    let source = {
+        let state = log.shared.state();
+        let located = state.core.locate(GroupId(1), 1..2, 100).unwrap();
+        state.core.source(located[0]).unwrap()
+    };
+    let at = u64::from(source.place.offset);
+    assert!(disk.damage(&source.file.to_string(), at + 30, |byte| byte ^ 1));
+    let names_it = |error: &Error| {
+        let place = format!("{} at offset {at}:", source.file);
+        matches!(error, Error::LogFailed(why) if why.contains(&place))
+    };
+    let (done, wait) = channel();
+    let mut taken = 0;
+    let failed = loop {
+        let batch = [entry(2, taken + 1, 1, vec![0; 2500]), truncate(2, taken, 1)];
+        let done = done.clone();
+        match log.append(&batch, move |result| done.send(result).unwrap()) {
+            Ok(()) => taken += 1,
+            Err(Error::LogBusy(_)) => std::thread::yield_now(),
+            Err(error) => break error,
+        }
+    };
+    assert!(names_it(&failed), "{failed}");
+    let failed = log.append(&[truncate(2, 1, 1)], |_| panic!("it was not taken")).unwrap_err();
+    assert!(names_it(&failed), "{failed}");
+    assert_eq!(log.stats().rewritten, 0);
+    let failed = log.close().unwrap_err();
+    assert!(names_it(&failed), "{failed}");
+    drop(done);
+    let outcomes: Vec<_> = wait.iter().collect();
+    assert_eq!(outcomes.len() as u64, taken, "all who waited are told");
+    let failed = outcomes.iter().skip_while(|outcome| outcome.is_ok());
+    assert!(failed.clone().all(|it| it.as_ref().is_err_and(names_it)), "{outcomes:?}");
 }
