@@ -91,9 +91,16 @@ impl World {
         }
         let access = &process.log.access;
         let stranded = access.core().stranded();
-        if let Ok(entries) = read_stranded(&access.files, &stranded) {
-            access.core().rewrite(&stranded, &entries);
-            self.reached.add("entries rewritten ahead", entries.len() as u64);
+        match read_stranded(&access.files, &stranded) {
+            Ok(entries) => {
+                access.core().rewrite(&stranded, &entries);
+                self.reached.add("entries rewritten ahead", entries.len() as u64);
+            }
+            Err(error) => {
+                let what = format!("the log of node {node} cannot be read: {error}");
+                self.fail(what);
+                return;
+            }
         }
         let Some(write) = access.core().flush() else { return };
         process.log.write = Some((write, 0));

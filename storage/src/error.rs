@@ -38,7 +38,7 @@ pub enum Error {
     },
     /// The engine failed and has to be reopened before it takes writes again.
     Engine(String),
-    /// The log failed to sync, and takes no more writes: what the disk holds is not known any more.
+    /// The log failed to sync, or was found damaged, and takes no more writes: what the disk holds is not known any more.
     LogFailed(String),
     /// The disk has no room.
     Full(String),

@@ -11,7 +11,8 @@
 //! Entries that keep the oldest segment are rewritten ahead too: if they are few, as those of an idle group are, so that there is
 //! little to read at the next start; and if the log runs short, because their group cannot truncate (its replica stopped, or waits
 //! for a snapshot), lest one group stop all. The core does not have their content: before a flush its driver reads what
-//! [`LogCore::stranded`] names, and gives it to [`LogCore::rewrite`].
+//! [`LogCore::stranded`] names, and gives it to [`LogCore::rewrite`], or tells [`LogCore::unreadable`] why it cannot. What is named at
+//! once is little, for nobody's batch is synced meanwhile; the write that it goes with is followed by the next look.
 //!
 //! # Invariants
 //! - A header is written only after everything in the segment before it is synced, and records only after their header is.

@@ -14,7 +14,8 @@
 //! # Promises
 //! - What was completed survives; of what was staged and not completed, a prefix may (in the order of staging).
 //! - Damage below what is known to be synced is [`Error::Corruption`](crate::Error::Corruption), never a shorter log.
-//! - A failed sync stops the log for good: no later batch is taken, and none is reported done.
+//! - A failed sync stops the log for good, as does damage found while entries are rewritten ahead: no later batch is taken,
+//!   and none is reported done.
 //! - The segments' bytes, spare ones included, never exceed [`LogOptions::budget_bytes`].
 //!
 //! # Caveats

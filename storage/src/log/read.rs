@@ -1,5 +1,7 @@
 //! Reads entries back from where they are.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
@@ -10,7 +12,7 @@ use crate::log::format::{Body, Frame, decode};
 use crate::log::index::Place;
 use crate::machine::GroupId;
 
-/// Other groups' records between two entries that are read over rather than read around, in bytes.
+/// Other records between two entries that are read over rather than read around, in bytes.
 const GAP_BYTES: u64 = 4096;
 /// The most that is read at once, unless one entry is larger.
 const SPAN_BYTES: u64 = 1 << 20;
@@ -42,7 +44,8 @@ pub fn read_entries(
 ) -> Result<Vec<LogEntry>> {
     let mut sources = locate()?;
     for _ in 0..TRIES {
-        match read_all(files, group, &sources) {
+        let of_group: Vec<_> = sources.iter().map(|source| (group, *source)).collect();
+        match read_stranded(files, &of_group) {
             Ok(entries) => return Ok(entries),
             Err(error) => {
                 let again = locate()?;
@@ -57,44 +60,61 @@ pub fn read_entries(
 }
 
 /// Reads entries of several groups, which stay where they are meanwhile: nothing is being written.
+///
+/// # Errors
+/// `Corruption`, and what the disk answers.
 pub fn read_stranded(files: &Files, stranded: &[(GroupId, Source)]) -> Result<Vec<LogEntry>> {
     let mut entries = Vec::with_capacity(stranded.len());
-    for of_group in stranded.chunk_by(|before, after| before.0 == after.0) {
-        let sources: Vec<Source> = of_group.iter().map(|(_, source)| *source).collect();
-        entries.extend(read_all(files, of_group[0].0, &sources)?);
-    }
-    Ok(entries)
-}
-
-fn read_all(files: &Files, group: GroupId, sources: &[Source]) -> Result<Vec<LogEntry>> {
-    let mut entries = Vec::with_capacity(sources.len());
-    let mut rest = sources;
-    while let Some(first) = rest.first() {
-        let count = span(rest);
-        let (together, behind) = rest.split_at(count);
-        let start = u64::from(first.place.offset);
-        let end = together.last().map_or(start, |last| last.place.end());
-        let bytes = Bytes::from(files.read(first.file, start, (end - start) as usize)?);
-        for source in together {
-            let at = (u64::from(source.place.offset) - start) as usize;
+    for (near, range) in spans(stranded) {
+        let Some((_, first)) = near.first() else { break };
+        let len = (range.end - range.start) as usize;
+        let bytes = Bytes::from(files.read(first.file, range.start, len)?);
+        for (group, source) in near {
+            let at = (u64::from(source.place.offset) - range.start) as usize;
             let record = bytes.slice(at.min(bytes.len())..);
-            entries.push(entry(&record, group, source)?);
+            entries.push(entry(&record, *group, source)?);
         }
-        rest = behind;
     }
     Ok(entries)
 }
 
-/// How many of the sources are read at once.
-fn span(sources: &[Source]) -> usize {
-    let near = |pair: &[Source]| {
-        let [before, after] = pair else { return false };
+/// How many of these entries are read with no more than so many reads, and no more bytes in all unless the first read has more.
+pub(crate) fn read_within(stranded: &[(GroupId, Source)], reads: usize, bytes: u64) -> usize {
+    let (mut count, mut read) = (0, 0);
+    for (near, range) in spans(stranded).take(reads) {
+        read += range.end - range.start;
+        if read > bytes && count > 0 {
+            break;
+        }
+        count += near.len();
+    }
+    count
+}
+
+/// What is read at once: entries that lie near each other, and from where to where in their file.
+fn spans(
+    sources: &[(GroupId, Source)],
+) -> impl Iterator<Item = (&[(GroupId, Source)], Range<u64>)> {
+    let mut rest = sources;
+    std::iter::from_fn(move || {
+        let start = u64::from(rest.first()?.1.place.offset);
+        let (near, behind) = rest.split_at(span(rest, start));
+        rest = behind;
+        let end = near.last().map_or(start, |(_, last)| last.place.end());
+        Some((near, start..end))
+    })
+}
+
+/// How many of the sources are read at once, from where the first one is.
+fn span(sources: &[(GroupId, Source)], start: u64) -> usize {
+    let is_near = |pair: &&[(GroupId, Source)]| {
+        let [(_, before), (_, after)] = pair else { return false };
         let gap = u64::from(after.place.offset).checked_sub(before.place.end());
-        before.place.segment == after.place.segment && gap.is_some_and(|gap| gap <= GAP_BYTES)
+        before.place.segment == after.place.segment
+            && gap.is_some_and(|gap| gap <= GAP_BYTES)
+            && after.place.end() - start <= SPAN_BYTES
     };
-    let start = sources.first().map_or(0, |first| u64::from(first.place.offset));
-    let fits = |source: &Source| source.place.end().saturating_sub(start) <= SPAN_BYTES;
-    1 + sources.windows(2).take_while(|pair| near(pair) && fits(&pair[1])).count()
+    1 + sources.windows(2).take_while(is_near).count()
 }
 
 fn entry(record: &Bytes, group: GroupId, source: &Source) -> Result<LogEntry> {

@@ -8,6 +8,7 @@
 //! - No lock is held while the disk works or a completion runs.
 //! - A completion runs exactly once if its batch was taken, and never if it was not; with `Ok` only after the sync that
 //!   covers its batch.
+//! - Between two writes the thread reads what the core calls [`LogCore::stranded`], which is bounded, and no more.
 //!
 //! # Caveats
 //! Completions run on the log's thread: they must be quick and must not wait for the log. One that panics is reported, and
@@ -19,6 +20,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -30,6 +32,11 @@ use crate::machine::GroupId;
 
 #[cfg(test)]
 mod tests;
+
+/// How long a thread with nothing to write leaves entries alone that could not be read.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+/// How often one that has something to do passes over them, for it has no clock: a fast disk takes that many writes in about a second.
+const PASSED_OVER: u32 = 1024;
 
 type Done = Box<dyn FnOnce(Result<()>) + Send>;
 
@@ -44,6 +51,8 @@ struct Shared {
     wake: Condvar,
     files: Files,
     batches_max: usize,
+    /// [`READ_AGAIN`], but in tests.
+    read_again: Duration,
 }
 
 struct State {
@@ -61,6 +70,14 @@ impl Log {
     /// # Errors
     /// `Corruption`, `Version`, `LogMisuse` for options that contradict each other, and what the disk answers.
     pub fn open(disk: Arc<dyn Disk>, options: &LogOptions) -> Result<(Self, Recovery)> {
+        Self::open_with(disk, options, READ_AGAIN)
+    }
+
+    fn open_with(
+        disk: Arc<dyn Disk>,
+        options: &LogOptions,
+        read_again: Duration,
+    ) -> Result<(Self, Recovery)> {
         let (core, files, recovery) = recover(disk, options)?;
         let state = State { core, waiting: VecDeque::new(), is_closing: false, is_idle: false };
         let shared = Arc::new(Shared {
@@ -68,6 +85,7 @@ impl Log {
             wake: Condvar::new(),
             files,
             batches_max: options.pending_batches,
+            read_again,
         });
         let thread = std::thread::Builder::new().name("stator-log".to_owned());
         let thread = thread.spawn({
@@ -199,20 +217,17 @@ impl Shared {
     fn run(&self) {
         let _guard = StopOnPanic(self);
         let mut state = self.state();
-        let (mut is_marked, mut is_unreadable) = (false, false);
+        let mut is_marked = false;
+        // How often what could not be read is passed over yet: a disk that goes on refusing is not asked for each write, and one that
+        // did so once does not keep the log from shrinking.
+        let mut pass_over = 0;
         loop {
-            let stranded = if is_unreadable { Vec::new() } else { state.core.stranded() };
-            if !stranded.is_empty() {
-                drop(state);
-                let read = read_stranded(&self.files, &stranded);
-                state = self.state();
-                match read {
-                    Ok(entries) => state.core.rewrite(&stranded, &entries),
-                    Err(error) => {
-                        is_unreadable = true;
-                        tracing::error!(%error, "entries that keep the log from shrinking cannot be read");
-                    }
-                }
+            if pass_over > 0 {
+                pass_over -= 1;
+            } else {
+                let is_read;
+                (state, is_read) = self.rewrite(state);
+                pass_over = if is_read { 0 } else { PASSED_OVER };
             }
             let closing = state.is_closing && !is_marked;
             let write = state.core.flush().or_else(|| {
@@ -226,7 +241,13 @@ impl Shared {
                     return;
                 }
                 state.is_idle = true;
-                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                let pause = if pass_over > 0 { self.read_again } else { Duration::MAX };
+                let (woken, waited) =
+                    self.wake.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner);
+                state = woken;
+                if waited.timed_out() {
+                    pass_over = 0;
+                }
                 state.is_idle = false;
                 continue;
             };
@@ -234,15 +255,48 @@ impl Shared {
             let result = self.files.perform_all(&write);
             state = self.state();
             let done = state.finish(write, result);
-            if !done.is_empty() {
-                let outcome = state.core.failure().map_or(Ok(()), Err);
-                drop(state);
-                for done in done {
-                    run_done(done, outcome.clone());
-                }
-                state = self.state();
+            state = self.complete(state, done);
+        }
+    }
+
+    /// Reads what keeps the log from shrinking, and stages it anew. Answers whether it could be read.
+    fn rewrite<'a>(&'a self, mut state: MutexGuard<'a, State>) -> (MutexGuard<'a, State>, bool) {
+        let stranded = state.core.stranded();
+        if stranded.is_empty() {
+            return (state, true);
+        }
+        drop(state);
+        let read = read_stranded(&self.files, &stranded);
+        state = self.state();
+        match read {
+            Ok(entries) => {
+                state.core.rewrite(&stranded, &entries);
+                (state, true)
+            }
+            Err(error) => {
+                tracing::error!(%error, "entries that keep the log from shrinking cannot be read");
+                state.core.unreadable(&error);
+                let done = state.over(0);
+                (self.complete(state, done), false)
             }
         }
+    }
+
+    /// Runs completions.
+    fn complete<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        done: Vec<Done>,
+    ) -> MutexGuard<'a, State> {
+        if done.is_empty() {
+            return state;
+        }
+        let outcome = state.core.failure().map_or(Ok(()), Err);
+        drop(state);
+        for done in done {
+            run_done(done, outcome.clone());
+        }
+        self.state()
     }
 }
 
@@ -257,10 +311,14 @@ impl State {
                 self.core.failed(&write, &error);
             }
         }
+        self.over(number.unwrap_or(0))
+    }
+
+    /// The completions to run: of the batches up to this write, and of all if the log has failed.
+    fn over(&mut self, number: u64) -> Vec<Done> {
         let count = if self.core.failure().is_some() {
             self.waiting.len()
         } else {
-            let number = number.unwrap_or(0);
             self.waiting.partition_point(|(write, _)| *write <= number)
         };
         self.waiting.drain(..count).map(|(_, done)| done).collect()

@@ -7,7 +7,7 @@ use crate::log::core::room::SMALL_RECORD_BYTES;
 use crate::log::core::write::WriteKind;
 use crate::log::core::{DiskOp, LogCore, SegmentFile, Spare, Write};
 use crate::log::format::{Head, PAGE_BYTES, record_bytes, seed};
-use crate::log::read::Source;
+use crate::log::read::{Source, read_within};
 use crate::log::{LogEntry, Position};
 use crate::machine::GroupId;
 
@@ -18,6 +18,8 @@ const ZERO_AHEAD_BYTES: u64 = 1 << 20;
 const REWRITE_BYTES: u64 = 256 << 10;
 /// The same for entries, which have to be read first: while they are being moved nobody else gets the room.
 const REWRITE_ENTRIES_BYTES: u64 = 4 << 20;
+/// The most reads that this may take: a disk answers a cold one in 0.1 to 1 ms, and nothing is synced meanwhile.
+const REWRITE_READS: usize = 256;
 
 impl LogCore {
     /// The next write: a spare segment if one is wanted, else everything staged since the last call. `None` if there is
@@ -128,12 +130,13 @@ impl LogCore {
     }
 
     /// Entries that keep the oldest segment from being released, if they are few, or while the log runs short and a good part of it is
-    /// not needed: as many as are to be rewritten ahead at once. Empty while a write is under way.
+    /// not needed: as many as are to be rewritten ahead with the next write. Empty while a write is under way.
     #[must_use]
     pub fn stranded(&self) -> Vec<(GroupId, Source)> {
         let oldest = self.chain.front().map_or(0, |segment| segment.incarnation);
         let is_unsynced = self.pending.first().is_some_and(|part| part.segment == oldest);
-        if self.in_flight || self.failed.is_some() || is_unsynced {
+        let are_moving = !self.moved.is_empty();
+        if self.in_flight || self.failed.is_some() || is_unsynced || are_moving {
             return Vec::new();
         }
         // Room that only truncations may take is left to them: half a segment is begun with, and this ends with a quarter.
@@ -144,7 +147,10 @@ impl LogCore {
         }
         let max = REWRITE_ENTRIES_BYTES.min(self.options.pending_bytes / 2);
         let found = self.index.entries_in(oldest, max).into_iter();
-        found.filter_map(|(group, at)| Some((group, self.source(at)?))).collect()
+        let mut found: Vec<_> =
+            found.filter_map(|(group, at)| Some((group, self.source(at)?))).collect();
+        found.truncate(read_within(&found, REWRITE_READS, REWRITE_ENTRIES_BYTES));
+        found
     }
 
     /// Takes the entries that were [`LogCore::stranded`], as read, to be written again. Those that were dropped meanwhile are left out.
@@ -161,6 +167,14 @@ impl LogCore {
                 self.place_again(*group, source.place, entry);
                 self.stats.rewritten += 1;
             }
+        }
+    }
+
+    /// Entries that were [`LogCore::stranded`] could not be read. Damage stops the log, for what it holds is not what was synced;
+    /// anything else may pass, and the driver tries again when it likes.
+    pub fn unreadable(&mut self, error: &Error) {
+        if matches!(error, Error::Corruption { .. }) {
+            self.failed = Some(error.to_string());
         }
     }
 

@@ -10,6 +10,8 @@ use crate::log::tests::{entry, hard, reset, small, truncate};
 use crate::log::{Log, LogOptions, Record};
 use crate::machine::GroupId;
 
+mod rewriting;
+
 /// What happened at the disk, and above it.
 #[derive(Clone, Debug, PartialEq)]
 enum Event {
