@@ -32,7 +32,7 @@ const PAGE_STREAMS_MAX: usize = 256;
 const PAGE_ROOM: usize = PAGE_BYTES_MAX + ITEM_BYTES_MAX;
 /// Pages that are read at once, for each thread that reads: one is ready to be read while the other is.
 const TURNS_PER_THREAD: usize = 2;
-/// How long a turn lasts: what is not read then, for want of a leader perhaps, is asked for in another one. A long read ends halfway.
+/// How long a turn lasts: what is not read then is asked for in another one. A long read ends halfway.
 const TURN: Duration = Duration::from_secs(2);
 /// How often a stream that waits for room looks whether there is some; and how long it waits at first, and at most, where the node
 /// takes no more.
@@ -351,9 +351,9 @@ impl ClientDoor {
 /// Reads a page of a stream, when it has its turn and there is room for it; and tells whether there are more, for which the request
 /// is changed.
 ///
-/// Turns are given in the order in which they are asked for. A page that finds no room, a node that takes no more, or nobody to read
-/// it for as long as a turn lasts, gives its turn back and asks for another one after a pause, behind all who wait: no client that
-/// leaves its own room full, and no partition without a leader, stands in others' way.
+/// Turns are given in the order in which they are asked for. A page that finds no room, a node that takes no more, or nobody who
+/// serves it, gives its turn back and asks for another one after a pause, behind all who wait: no client that leaves its own room
+/// full, and no partition without a leader, stands in others' way.
 ///
 /// # Errors
 /// What the page is refused with. What may pass is no reason yet: it is waited for, for as long as the page has time, the node does
@@ -380,7 +380,7 @@ async fn page<O: WireOperation + Clone>(
             if let Some(None) = held {
                 break 'turn crate::serve::throttled();
             }
-            match call(node, request.clone(), bytes, &cx.for_at_most(TURN, now())).await {
+            match call(node, request.clone(), bytes, &cx.for_an_attempt(TURN, now())).await {
                 Ok(answer) => {
                     let mut asked = request.clone();
                     let more = next(&mut asked, &answer);

@@ -40,6 +40,8 @@ pub(crate) struct CallContext {
     pub(crate) target: Option<Target>,
     /// Whether the request is the node's own, for the catalog's table.
     pub(crate) of_catalog: bool,
+    /// Whether the caller asks again by itself if nobody is found who serves it, so that it is not waited for here.
+    pub(crate) asks_again: bool,
     /// The node that served the request, if it was sent on; 0 is none.
     forwarded: Arc<AtomicU64>,
     /// What a page of Scan may still read, in bytes: its parts are of several partitions, perhaps on several nodes.
@@ -61,6 +63,7 @@ impl CallContext {
             deadline_ns,
             target: None,
             of_catalog: false,
+            asks_again: false,
             forwarded: Arc::default(),
             page_room: Arc::new(AtomicU64::new(PAGE_BYTES_MAX as u64)),
         }
@@ -77,6 +80,11 @@ impl CallContext {
         let patience_ns = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
         let deadline_ns = self.deadline_ns.min(now_ns.saturating_add(patience_ns));
         Self { deadline_ns, ..self.clone() }
+    }
+
+    /// The same for one of a caller's attempts, which makes another one itself.
+    pub(crate) fn for_an_attempt(&self, patience: Duration, now_ns: u64) -> Self {
+        Self { asks_again: true, ..self.for_at_most(patience, now_ns) }
     }
 
     /// The same request with a page of which nothing was read, and that reads no more than so many bytes. Zero, as of a sender that

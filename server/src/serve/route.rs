@@ -21,6 +21,8 @@ use crate::tables::{Known, Table};
 /// The pause before a partition without a leader is looked at again: the first, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// How often somebody is asked for a caller that asks again by itself.
+const PATIENCE: u32 = 4;
 /// How long the catalog may take to tell whether a table is still what it was.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -199,7 +201,9 @@ impl<'a> Attempts<'a> {
     /// The time is over.
     pub(crate) async fn rest(&mut self, node: &Inner) -> Result<()> {
         let left = self.cx.left(node.clock.monotonic_ns());
-        if left <= self.pause {
+        // Long enough to have asked all of a partition's nodes.
+        let is_enough = self.cx.asks_again && self.made > PATIENCE;
+        if left <= self.pause || is_enough {
             let what = "No node was found in time that may serve the request";
             return Err(Error::new(ErrorKind::Unavailable, what).with_applied(Applied::No));
         }

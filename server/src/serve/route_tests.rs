@@ -66,3 +66,26 @@ async fn who_was_silent_is_remembered_and_named_no_more() {
     let next = attempts.choice.next(Some(NodeId(2)), &members(&[2, 3]), |_| true);
     assert_eq!(next, Some(NodeId(3)), "though others name it still");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_again_is_told_soon_that_nobody_serves() {
+    let node = crate::node::Node::embedded(crate::config::NodeConfig::default(), true).await;
+    let node = node.expect("a node in memory");
+    let table = node.inner.catalog_table();
+    let long = Duration::from_secs(1 << 30);
+    let cx = node.inner.own_context(long).for_an_attempt(long, 0);
+    let mut attempts = Attempts::new(&cx);
+    let mut count = 0;
+    let error = loop {
+        let partition = &table.partitions()[0];
+        let _way = attempts.way(&node.inner, partition);
+        count += 1;
+        assert!(count < 10, "not for as long as it has time");
+        let attempt = Attempt::<()>::NotHere(None);
+        if let Err(error) = attempts.judge(&node.inner, &table, partition, attempt).await {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(count >= 3, "all of three nodes are asked");
+}
