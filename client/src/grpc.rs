@@ -190,12 +190,10 @@ impl Shared {
         if !self.direct || !self.routes.begin_refresh(table_name) {
             return;
         }
-        let shared = Arc::clone(self);
-        let table_name = table_name.to_owned();
+        let asking = Asking { shared: Arc::clone(self), table_name: table_name.to_owned() };
         tokio::spawn(async move {
             // Nothing is lost if it fails: requests find their way, and one of them asks again.
-            let _ = shared.load_routes(&table_name).await;
-            shared.routes.end_refresh(&table_name);
+            let _ = asking.shared.load_routes(&asking.table_name).await;
         });
     }
 
@@ -249,6 +247,19 @@ impl Shared {
             }
         }
         Err(answered.unwrap_or_else(|| unreached(&reasons)))
+    }
+}
+
+/// A table's routes are being asked for. It ends with this value, for the task may never come to its own end: a client can outlive
+/// the runtime that it runs on.
+struct Asking {
+    shared: Arc<Shared>,
+    table_name: String,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.shared.routes.end_refresh(&self.table_name);
     }
 }
 

@@ -126,9 +126,13 @@ impl World {
         }
         let Some(first) = passage.first else {
             self.reached.one("messages dropped");
-            // What the transport drops it reports, if it knows.
+            // What the transport drops it reports, if it knows: a message that it had no room for, or that the way broke.
             if self.rng.chance(100) {
-                self.tell(from, Event::Unreachable(crate::items::node_id(to)));
+                let event = match message.class {
+                    Class::Entries => Event::Dropped { group: message.group, to: message.to },
+                    _ => Event::Unreachable(crate::items::node_id(to)),
+                };
+                self.tell(from, event);
             }
             return;
         };

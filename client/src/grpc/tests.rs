@@ -404,6 +404,26 @@ fn a_transport_outlives_the_runtime_that_it_was_first_used_on() {
     }
 }
 
+#[test]
+fn routes_are_asked_for_again_after_a_runtime_that_ended_meanwhile() {
+    let servers = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let node = servers.block_on(Fake::start());
+    node.set_routes(routes(&node.endpoint, &node.endpoint, 1));
+    let transport = transport(&[&node.endpoint]);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // What it leaves to the background never runs.
+    runtime().block_on(call(&transport, put("a"))).unwrap();
+    assert_eq!(node.routes_asked(), 0);
+    let asks_again = async {
+        while !transport.shared.routes.knows("t") {
+            call(&transport, put("a")).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let patience = Duration::from_secs(60);
+    runtime().block_on(async { tokio::time::timeout(patience, asks_again).await }).unwrap();
+}
+
 #[tokio::test]
 async fn that_no_node_is_reached_is_told_apart() {
     let nobody = ["http://127.0.0.1:1", "http://127.0.0.1:2"];

@@ -47,7 +47,7 @@ use crate::reads::Reads;
 use crate::sleep::Sleep;
 pub use crate::store::LogReader;
 use crate::store::Store;
-use crate::types::{GroupSpec, NodeId, PeerMessage, ReplicaId};
+use crate::types::{GroupSpec, Member, NodeId, PeerMessage, ReplicaId};
 use crate::waiting::Waiting;
 
 /// The time and place of a turn.
@@ -349,11 +349,19 @@ impl<E: Evaluator, T> Group<E, T> {
         Ok(true)
     }
 
-    /// A peer could not be reached.
-    pub(crate) fn unreachable(&mut self, node: NodeId) {
-        for member in self.spec.members.iter().filter(|member| member.node == node) {
-            if self.leading.is_some() && member.replica != self.spec.replica {
-                self.node.report_unreachable(member.replica.0);
+    /// A replica could not be reached: its leader asks what it has before it sends it more (R9).
+    pub(crate) fn unreachable(&mut self, replica: ReplicaId) {
+        if self.leading.is_some() && replica != self.spec.replica {
+            self.node.report_unreachable(replica.0);
+        }
+    }
+
+    /// A node could not be reached.
+    pub(crate) fn node_unreachable(&mut self, node: NodeId) {
+        for at in 0..self.spec.members.len() {
+            let Member { replica, node: its_node } = self.spec.members[at];
+            if its_node == node {
+                self.unreachable(replica);
             }
         }
     }

@@ -79,7 +79,14 @@ pub enum Event<E: Evaluator, T> {
         /// The last entry to let go of.
         index: u64,
     },
-    /// Messages to a node were dropped.
+    /// A message of a group was dropped on its way out: there was no connection, or no room for it.
+    Dropped {
+        /// The group.
+        group: GroupId,
+        /// Whom it was for.
+        to: ReplicaId,
+    },
+    /// The way to a node broke: whatever was under way there may be lost, of any group.
     Unreachable(NodeId),
     /// A snapshot that was wanted is ready: it begins at this index and term.
     SnapshotPrepared {

@@ -5,7 +5,7 @@
 //! jobs for the applier, answers. All groups' records of a turn share one write and one sync.
 //!
 //! A turn costs what the groups cost to which something happened, and a tick what those cost that are awake; only a node that
-//! falls silent or cannot be reached makes the host look at all its groups.
+//! falls silent, or the way to which breaks, makes the host look at all its groups.
 //!
 //! A group's part of a turn runs under `catch_unwind`: a fault or a panic stops that replica, answers all who wait for it, and
 //! leaves the others alone. What it has put into the turn's log write by then is a prefix of what it meant to, which is what a
@@ -196,8 +196,14 @@ impl<E: Evaluator, T> Host<E, T> {
                 self.of_group(turn, effects, group, |group, cx| group.read(cx, token, deadline_ns));
             }
             Event::Persisted { turn: synced } => self.persisted(turn, effects, synced),
+            // A node that is down gets messages of many groups, and each is dropped: none of them may cost a look at all groups.
+            Event::Dropped { group, to } => {
+                if let Some(group) = self.groups.get_mut(&group) {
+                    group.unreachable(to);
+                }
+            }
             Event::Unreachable(node) => {
-                self.groups.values_mut().for_each(|group| group.unreachable(node));
+                self.groups.values_mut().for_each(|group| group.node_unreachable(node));
             }
             Event::Start(start) => self.start(turn, effects, *start),
             Event::Stop { group, reason } => self.stop(effects, group, &reason),

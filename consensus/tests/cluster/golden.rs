@@ -73,6 +73,8 @@ impl Stage {
                 let request = Request::PutIf { key, expected, value: 99 };
                 Event::Submit { group: GROUP, request, deadline_ns, token: token() }
             }
+            "dropped" => Event::Dropped { group: GROUP, to: ReplicaId(number(rest[0])) },
+            "unreachable" => Event::Unreachable(NodeId(number(rest[0]))),
             "read" => Event::Read { group: GROUP, deadline_ns, token: token() },
             "from" => Event::Message(self.message(number(rest[0]), &rest[1..])),
             other => panic!("no such event: {other}"),
@@ -237,4 +239,9 @@ fn a_lease_comes_and_goes() {
 #[test]
 fn a_failed_condition_rests_on_what_it_saw() {
     play("condition.txt");
+}
+
+#[test]
+fn what_is_dropped_is_asked_for() {
+    play("dropped.txt");
 }

@@ -1,6 +1,6 @@
 //! What a group does for its callers, and what it does when nodes fail.
 
-use stator_consensus::{Class, Config, Event, GroupId, Refusal};
+use stator_consensus::{Class, Config, Event, GroupId, Refusal, ReplicaId};
 
 use crate::history::End;
 use crate::node::Token;
@@ -156,6 +156,38 @@ fn lost_doubled_and_reordered_messages_change_nothing() {
     world.weather = Weather::default();
     finish(&mut world);
     assert_eq!(world.counts.refused, 0, "no correct replica's message is refused");
+}
+
+#[test]
+fn a_message_that_was_dropped_concerns_its_group_alone() {
+    let mut world = World::new(3, 18, Config::default());
+    let groups = [GROUP, GroupId(2)];
+    for group in groups {
+        world.create(group, &[1, 2, 3]);
+        assert_eq!(world.await_leader(group), 1);
+        let token = world.submit(1, group, Request::Put { key: 1, value: 1 });
+        await_end(&mut world, token, &End::Done);
+    }
+    world.run(200 * MS);
+    // So slow a way that nobody answers for now.
+    world.weather = Weather { delay: (20 * MS, 21 * MS), ..Weather::default() };
+    world.keeps_messages = true;
+    world.tell(1, Event::Dropped { group: GROUP, to: ReplicaId(103) });
+    for value in 2..=5 {
+        for group in groups {
+            world.submit(1, group, Request::Put { key: 1, value });
+        }
+        world.run(MS);
+    }
+    world.run(30 * MS);
+    let sent = groups.map(|group| {
+        let is_one = |(to, message): &&(u64, stator_consensus::PeerMessage)| {
+            (*to, message.group, message.class) == (3, group, Class::Entries)
+        };
+        world.kept.iter().filter(is_one).count()
+    });
+    assert_eq!(sent, [1, 4], "the one asks first what is there, and the other knows");
+    finish(&mut world);
 }
 
 #[test]

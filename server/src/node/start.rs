@@ -401,7 +401,9 @@ impl Shells<'_> {
 struct Nobody;
 
 impl Outbound for Nobody {
-    fn send(&self, _: NodeId, _: stator_consensus::PeerMessage) {}
+    fn send(&self, _: NodeId, _: stator_consensus::PeerMessage) -> bool {
+        false
+    }
     fn ping(&self, _: NodeId) {}
     fn send_snapshot(&self, _: NodeId, _: stator_consensus::PeerMessage) {}
     fn snapshot_wanted(&self, _: GroupId, _: ReplicaId) {}

@@ -6,6 +6,8 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use stator_consensus::NodeId;
 use stator_model::Error;
 use stator_proto::peer::v1 as wire;
@@ -74,53 +76,42 @@ impl std::fmt::Display for Failed {
     }
 }
 
-/// The connection for calls to a node.
-#[derive(Default)]
-pub(super) struct Connection {
-    /// The address that it leads to, and the way.
-    channel: Option<(String, Channel)>,
-    /// When the last attempt to connect failed, and why.
-    failed: Option<(Instant, String)>,
-}
+/// The connection for calls to a node, from the attempt to make it on. It comes about or not whoever still waits for it.
+pub(super) type Way = Shared<BoxFuture<'static, Result<Channel, String>>>;
+
+/// The connection for calls to a node, with the address that it leads to.
+pub(super) type Connection = Option<(String, Way)>;
 
 impl Peers {
-    /// A client of a node's peer door.
+    /// The way to a node. All who want one meanwhile share an attempt, and how it ends; the first who comes after one that failed
+    /// begins another.
     ///
     /// # Errors
-    /// Why there is no connection; nothing was sent.
-    pub(super) async fn client(&self, node: NodeId) -> Result<Client, CallFailure> {
-        let not_sent = |why: String| CallFailure::NotSent(format!("node {node}: {why}"));
-        let peer = self.peer(node).ok_or_else(|| not_sent("its address is not known".into()))?;
+    /// Nobody has told where the node is.
+    pub(super) fn way(&self, node: NodeId) -> Result<Way, CallFailure> {
+        let Some(peer) = self.peer(node) else {
+            return Err(CallFailure::NotSent(format!("node {node}: its address is not known")));
+        };
         let address = peer.address.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let asked = Instant::now();
-        let mut connection = peer.connection.lock().await;
-        if let Some((known, channel)) = &connection.channel
-            && *known == address
-        {
-            return Ok(self.client_on(node, channel.clone()));
+        let mut connection = peer.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = connection.as_ref().filter(|(leads_to, _)| *leads_to == address);
+        if let Some((_, way)) = known.filter(|(_, way)| !matches!(way.peek(), Some(Err(_)))) {
+            return Ok(way.clone());
         }
-        // Those who waited here for an attempt that failed do not all make one of their own, one after the other.
-        if let Some((at, why)) = &connection.failed
-            && *at > asked
-        {
-            return Err(not_sent(why.clone()));
-        }
-        match connect(&address).await {
-            Ok(fresh) => {
-                *connection = Connection { channel: Some((address, fresh.clone())), failed: None };
-                Ok(self.client_on(node, fresh))
-            }
-            Err(why) => {
-                connection.failed = Some((Instant::now(), why.clone()));
-                Err(not_sent(why))
-            }
-        }
+        let at = address.clone();
+        let way = async move { connect(&at).await }.boxed().shared();
+        // Beside the callers, for one with little time must not take the attempt from the others with it.
+        self.runtime.spawn(way.clone());
+        *connection = Some((address, way.clone()));
+        Ok(way)
     }
 
-    /// The connection to a node has failed: the next call makes a new one.
-    async fn disconnect(&self, node: NodeId) {
-        if let Some(peer) = self.peer(node) {
-            peer.connection.lock().await.channel = None;
+    /// This connection to a node has failed: the next call makes a new one, if nobody has yet.
+    pub(super) fn disconnect(&self, node: NodeId, failed: &Way) {
+        let Some(peer) = self.peer(node) else { return };
+        let mut connection = peer.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if connection.as_ref().is_some_and(|(_, way)| way.ptr_eq(failed)) {
+            *connection = None;
         }
     }
 
@@ -138,21 +129,24 @@ impl Peers {
         F: Future<Output = Result<T, Failed>> + Send,
     {
         let deadline = Instant::now() + timeout;
-        let client = match tokio::time::timeout_at(deadline, self.client(node)).await {
-            Ok(client) => client?,
+        let way = self.way(node)?;
+        let channel = match tokio::time::timeout_at(deadline, way.clone()).await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(why)) => return Err(CallFailure::NotSent(format!("node {node}: {why}"))),
             Err(_) => return Err(CallFailure::NotSent("no connection in time".into())),
         };
+        let client = self.client_on(node, channel);
         match tokio::time::timeout_at(deadline, ask(client)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(failed)) if failed.refusal.is_some() => {
                 // Nothing of the request was looked at. The connection may lead to another node than the address does by now.
-                self.disconnect(node).await;
+                self.disconnect(node, &way);
                 Err(CallFailure::NotSent(self.note_failed(node, &failed)))
             }
             Ok(Err(failed)) => {
                 // An answer that a node made is no fault of the connection.
                 if !failed.from_stator {
-                    self.disconnect(node).await;
+                    self.disconnect(node, &way);
                 }
                 if failed.never_served {
                     return Err(CallFailure::NotSent(failed.message));
@@ -162,7 +156,7 @@ impl Peers {
             Err(_) => {
                 // Callers with little time say nothing of the connection.
                 if timeout >= CONNECT_TIMEOUT {
-                    self.disconnect(node).await;
+                    self.disconnect(node, &way);
                 }
                 Err(CallFailure::Lost(Failed::silence()))
             }

@@ -64,7 +64,7 @@ pub(crate) struct Peers {
     disowned: AtomicBool,
     /// Rung when somebody comes whom nobody has told of: the catalog may know by now.
     pub(crate) strangers: Notify,
-    /// Tells the hosts that messages to a node were dropped.
+    /// Tells the hosts that the way to a node broke.
     unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
     /// The transfers of snapshots.
     snapshots: Orders,
@@ -80,12 +80,12 @@ pub(crate) struct Peers {
 struct Peer {
     address: Mutex<String>,
     queue: Arc<Queue>,
-    connection: tokio::sync::Mutex<Connection>,
+    connection: Mutex<Connection>,
 }
 
 /// What of the node the ways to its peers need.
 pub(crate) struct Around {
-    /// Told that messages to a node were lost.
+    /// Told that the way to a node broke: what was on it may be lost.
     pub(crate) unreachable: Box<dyn Fn(NodeId) + Send + Sync>,
     pub(crate) snapshots: Orders,
     pub(crate) room: Arc<Room>,
@@ -239,7 +239,7 @@ impl Peers {
         let peer = Arc::new(Peer {
             address: Mutex::new(address.to_owned()),
             queue: Arc::new(Queue::new(&self.queues)),
-            connection: tokio::sync::Mutex::default(),
+            connection: Mutex::default(),
         });
         nodes.insert(node, peer.clone());
         let link = link::Link { node, peers: Arc::downgrade(self), queue: peer.queue.clone() };
@@ -329,14 +329,12 @@ impl Peers {
 
 /// What a host may do with the peers.
 impl Outbound for Peers {
-    fn send(&self, node: NodeId, message: PeerMessage) {
+    fn send(&self, node: NodeId, message: PeerMessage) -> bool {
         let pushed = self.peer(node).map_or(Pushed::Closed, |peer| peer.queue.push(message));
         if pushed == Pushed::Full {
             self.metrics.peer_dropped();
         }
-        if pushed != Pushed::Waits {
-            (self.unreachable)(node);
-        }
+        pushed == Pushed::Waits
     }
 
     fn ping(&self, node: NodeId) {

@@ -1,8 +1,8 @@
+use futures::FutureExt as _;
 use stator_consensus::Class;
 use stator_proto::metadata::{PEER_INCARNATION, PEER_NODE, PEER_TO, PEER_TO_INCARNATION};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 use tonic::codegen::http::{HeaderValue, Response};
 
 use super::*;
@@ -108,40 +108,69 @@ async fn what_is_for_another_is_refused_and_nobody_is_believed_by_it() {
 }
 
 #[tokio::test]
-async fn who_waited_for_an_attempt_in_vain_makes_none_of_their_own() {
+async fn all_who_wait_share_an_attempt_and_the_next_begins_another() {
     let peers = peers();
-    // Nobody answers there: RFC 5737.
-    peers.know(NodeId(2), "192.0.2.1:1");
-    let begun = Instant::now();
-    let calls = (0..8).map(|_| peers.client(NodeId(2)));
-    let failed = futures::future::join_all(calls).await;
+    peers.know(NodeId(2), &nobody().await);
+    let way = || peers.way(NodeId(2)).expect("known");
+    let first = way();
+    assert!(way().now_or_never().is_none(), "it has no time to wait");
+    assert!(way().ptr_eq(&first), "the attempt goes on");
+    let waiting: Vec<_> = (0..8).map(|_| way()).collect();
+    let failed = futures::future::join_all(waiting).await;
     assert!(failed.iter().all(Result::is_err));
-    assert!(begun.elapsed() < 3 * CONNECT_TIMEOUT, "took {:?}", begun.elapsed());
+    assert!(!way().ptr_eq(&first));
 }
 
 #[tokio::test]
-async fn a_message_without_room_is_counted_and_reported() {
+async fn an_attempt_that_nobody_waits_for_comes_to_its_end() {
+    let peers = peers();
+    peers.know(NodeId(2), &nobody().await);
+    let first = peers.way(NodeId(2)).expect("known");
+    until(|| matches!(first.peek(), Some(Err(_)))).await;
+    assert!(!peers.way(NodeId(2)).expect("known").ptr_eq(&first), "what failed then says nothing");
+}
+
+#[tokio::test]
+async fn a_connection_that_failed_does_not_take_a_newer_one_with_it() {
+    let peers = peers();
+    let node = NodeId(2);
+    let way = || peers.way(node).expect("known");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    peers.know(node, &address);
+    let first = way();
+    assert!(way().await.is_ok() && way().ptr_eq(&first), "it serves all calls");
+    peers.disconnect(node, &first);
+    let second = way();
+    assert!(!second.ptr_eq(&first));
+    // Another call on the first one finds out only now, while the second is being made.
+    peers.disconnect(node, &first);
+    assert!(way().ptr_eq(&second));
+    peers.know(node, "192.0.2.1:1");
+    assert!(!way().ptr_eq(&second), "it leads elsewhere");
+}
+
+#[tokio::test]
+async fn a_message_without_room_is_counted_and_refused() {
     let (peers, reported) = reporting();
     peers.know(NodeId(2), "192.0.2.1:1");
     let send = |class, bytes| {
         let payload = vec![0; bytes].into();
         let (from, to) = (ReplicaId(1), ReplicaId(2));
-        peers.send(NodeId(2), PeerMessage { group: GroupId(1), from, to, class, payload });
+        let message = PeerMessage { group: GroupId(1), from, to, class, payload };
+        let is_taken = peers.send(NodeId(2), message);
         let text = peers.metrics.encode();
         let name = "stator_peer_dropped_messages_total ";
         let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|count| count.parse::<u64>().ok())
+        (is_taken, line.and_then(|count| count.parse::<u64>().ok()))
     };
-    let reports = || std::mem::take(&mut *reported.lock().expect("no panic")).len();
-    assert_eq!(send(Class::Entries, 1), Some(0), "there is no connection: that is no want of room");
-    assert_eq!(reports(), 1, "what is dropped is reported (R9)");
+    let no_way = "there is no connection: that is no want of room";
+    assert_eq!(send(Class::Entries, 1), (false, Some(0)), "{no_way}");
     peers.peer(NodeId(2)).expect("known").queue.open();
-    assert_eq!(send(Class::Entries, 16 << 20), Some(0));
-    assert_eq!(reports(), 0, "it waits");
-    assert_eq!(send(Class::Entries, 1), Some(1));
-    assert_eq!(reports(), 1);
-    assert_eq!(send(Class::Control, 1), Some(1));
-    assert_eq!(reports(), 0);
+    assert_eq!(send(Class::Entries, 16 << 20), (true, Some(0)), "it waits");
+    assert_eq!(send(Class::Entries, 1), (false, Some(1)));
+    assert_eq!(send(Class::Control, 1), (true, Some(1)));
+    assert_eq!(*reported.lock().expect("no panic"), [], "the way stands: other groups are well");
 }
 
 fn message(node: u64) -> PeerMessage {
@@ -150,10 +179,8 @@ fn message(node: u64) -> PeerMessage {
 }
 
 #[tokio::test]
-async fn a_message_to_a_node_that_nobody_knows_is_reported() {
-    let (peers, reported) = reporting();
-    peers.send(NodeId(7), message(7));
-    assert_eq!(*reported.lock().expect("no panic"), [NodeId(7)]);
+async fn a_message_to_a_node_that_nobody_knows_is_refused() {
+    assert!(!peers().send(NodeId(7), message(7)));
 }
 
 /// Takes one stream of messages as this node, and lets it go when it is told to. What else comes is not answered. Answers whom the
@@ -176,6 +203,12 @@ async fn one_stream(
     }
     let text = |value: &HeaderValue| value.to_str().expect("a text").to_owned();
     [PEER_TO, PEER_TO_INCARNATION].map(|name| call.headers().get(name).map(text))
+}
+
+/// An address where nobody is.
+async fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    listener.local_addr().expect("an address").to_string()
 }
 
 /// Waits until something is so.
@@ -239,16 +272,13 @@ async fn what_was_amiss_at_an_address_is_not_said_of_one_where_nobody_is() {
     assert_eq!(peers.amiss(), [""; 0], "nobody said anything");
 
     assert!(!misled());
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    drop(listener);
-    peers.know(node, &address);
+    peers.know(node, &nobody().await);
     until(|| peers.amiss().is_empty()).await;
 }
 
 #[tokio::test]
 async fn a_stream_that_another_node_has_taken_is_none() {
-    let (peers, reported) = reporting();
+    let peers = peers();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     peers.expect(NodeId(2), 0x2a);
     peers.know(NodeId(2), &listener.local_addr().expect("an address").to_string());
@@ -257,12 +287,7 @@ async fn a_stream_that_another_node_has_taken_is_none() {
     let meant = other.await.expect("the stream is given up");
     assert_eq!(meant, [Some("2".to_owned()), Some("2a".to_owned())], "it says whom it is for");
     assert!(!peers.has_met(NodeId(2)));
-    peers.send(NodeId(2), message(2));
-    assert_eq!(
-        *reported.lock().expect("no panic"),
-        [NodeId(2)],
-        "what is for one goes to no other"
-    );
+    assert!(!peers.send(NodeId(2), message(2)), "what is for one goes to no other");
 }
 
 #[tokio::test]
@@ -274,8 +299,8 @@ async fn a_stream_that_breaks_is_reported() {
     let other = tokio::spawn(one_stream(2, listener, ended));
     until(|| peers.has_met(NodeId(2))).await;
     assert_eq!(peers.incarnation(NodeId(2)), Some(0x15), "who was met is known");
-    peers.send(NodeId(2), message(2));
-    assert_eq!(*reported.lock().expect("no panic"), [], "there is room, and a way");
+    assert!(peers.send(NodeId(2), message(2)), "there is room, and a way");
+    assert_eq!(*reported.lock().expect("no panic"), []);
     end.send(()).expect("it waits");
     let meant = other.await.expect("no panic");
     assert_eq!(meant, [Some("2".to_owned()), None], "its directory nobody has told of");

@@ -43,10 +43,10 @@ const STALLED_WAIT_NS: u64 = 2_000_000;
 /// How often a host tells the states of its groups, in nanoseconds.
 const STATES_EVERY_NS: u64 = 500_000_000;
 
-/// Where a host's messages go: never waits, drops what has no room and says so with [`Event::Unreachable`].
+/// Where a host's messages go: never waits, and drops what has no room.
 pub(crate) trait Outbound: Send + Sync + 'static {
-    /// Sends a message to a node.
-    fn send(&self, node: NodeId, message: PeerMessage);
+    /// Sends a message to a node. Answers whether it was taken; what is lost later is told with [`Event::Unreachable`].
+    fn send(&self, node: NodeId, message: PeerMessage) -> bool;
     /// Gives a node a sign of life.
     fn ping(&self, node: NodeId);
     /// Sends a snapshot's chunks, and behind them the message that announces it.
@@ -160,7 +160,10 @@ impl HostShell {
             if message.class == Class::Snapshot {
                 self.outbound.send_snapshot(node, message);
             } else {
-                self.outbound.send(node, message);
+                let (group, to) = (message.group, message.to);
+                if !self.outbound.send(node, message) {
+                    self.mailbox.push(Event::Dropped { group, to });
+                }
             }
         }
         if !effects.log.is_empty() {

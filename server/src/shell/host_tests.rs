@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stator_consensus::{Config, Event, Host, NodeId, PeerMessage, ReplicaId};
+use stator_consensus::{Class, Config, Event, Host, NodeId, PeerMessage, ReplicaId};
 use stator_storage::disk::{Crash, CrashDisk};
 use stator_storage::log::{HardState, Log, LogCore, LogEntry, LogOptions, Mark, Record, recover};
 use stator_storage::machine::GroupId;
@@ -124,17 +124,20 @@ fn a_crash_between_the_pieces_of_a_turn_leaves_no_commit_ahead_of_its_entries() 
     assert!(images > 200, "{images}");
 }
 
-struct Nobody;
+/// Takes what is for one node.
+struct OneTaken(NodeId);
 
-impl Outbound for Nobody {
-    fn send(&self, _: NodeId, _: PeerMessage) {}
+impl Outbound for OneTaken {
+    fn send(&self, node: NodeId, _: PeerMessage) -> bool {
+        node == self.0
+    }
     fn ping(&self, _: NodeId) {}
     fn send_snapshot(&self, _: NodeId, _: PeerMessage) {}
     fn snapshot_wanted(&self, _: GroupId, _: ReplicaId) {}
     fn snapshot_over(&self, _: GroupId) {}
 }
 
-/// A shell that works with a log of these sizes and with nobody.
+/// A shell that works with a log of these sizes, and of whose messages those to one node are taken.
 fn shell(options: &LogOptions) -> HostShell {
     let (log, _) = Log::open(Arc::new(CrashDisk::new()), options).expect("opens");
     let (host, inbox) = mailbox(1000);
@@ -144,7 +147,7 @@ fn shell(options: &LogOptions) -> HostShell {
         inbox,
         log: Arc::new(log),
         apply: ApplyMailbox(mailbox(1000).0),
-        outbound: Arc::new(Nobody),
+        outbound: Arc::new(OneTaken(NodeId(2))),
         clock: Arc::new(RealClock),
         replicas: Arc::new(Replicas::default()),
         room: Arc::new(Room::new(None, 0, Arc::new(RealClock))),
@@ -225,4 +228,25 @@ fn a_turn_of_many_groups_is_one_write_and_one_sync() {
     shell.inbox.drain(&mut told, Some(Duration::from_secs(30)));
     assert!(matches!(told[..], [Event::Persisted { turn }] if turn == this));
     assert_eq!(shell.log.stats().syncs, syncs + 1);
+}
+
+#[test]
+fn each_message_that_is_not_taken_is_reported_to_its_group() {
+    let mut shell = shell(&LogOptions::default());
+    let log = Arc::new(LogAccess(shell.log.clone()));
+    let mut effects = Host::new(shell.config, log).turn(0, 0, []);
+    for (group, node) in [(7, 2), (7, 3), (8, 2), (9, 3), (9, 3)] {
+        let (group, from, to) = (GroupId(group), ReplicaId(1), ReplicaId(100 * group + node));
+        let message = PeerMessage { group, from, to, class: Class::Control, payload: "x".into() };
+        effects.send.push((NodeId(node), message));
+    }
+    shell.carry_out(effects);
+    let mut told = Vec::new();
+    shell.inbox.drain(&mut told, Some(Duration::ZERO));
+    let dropped = told.iter().map(|event| match event {
+        Event::Dropped { group, to } => (group.0, to.0),
+        _ => panic!("only what was dropped is told"),
+    });
+    // What is dropped is reported (R9), and costs nobody else a look.
+    assert_eq!(dropped.collect::<Vec<_>>(), [(7, 703), (9, 903), (9, 903)]);
 }

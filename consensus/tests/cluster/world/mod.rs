@@ -350,8 +350,13 @@ impl World {
                 let delay = slow * self.rng.range(self.weather.delay.0, self.weather.delay.1);
                 self.at(delay, Action::Deliver { node: to, message: message.clone() });
             }
-        } else if self.rng.one_in(4) {
-            self.tell(from, Event::Unreachable(NodeId(to)));
+        } else {
+            // What the transport drops it reports, if it knows: this message, or that the way broke.
+            match self.rng.range(0, 4) {
+                0 => self.tell(from, Event::Unreachable(NodeId(to))),
+                1 => self.tell(from, Event::Dropped { group: sent.0, to: sent.1 }),
+                _ => {}
+            }
         }
         if is_snapshot {
             // The transport says in every case how it ended.
