@@ -43,8 +43,8 @@ pub(super) struct Guest {
     came: Instant,
     place: Mutex<Option<Place>>,
     cut: AtomicBool,
-    /// Wakes who reads from the connection, once it is cut off.
-    reader: AtomicWaker,
+    /// Wakes who reads from the connection and writes to it, once it is cut off: one task.
+    driver: AtomicWaker,
     /// What it may have being read.
     pub(super) budget: Arc<Budget>,
     /// Its answers that wait for it to read them.
@@ -81,7 +81,7 @@ impl Lobby {
             came: Instant::now(),
             place: Mutex::new(None),
             cut: AtomicBool::new(false),
-            reader: AtomicWaker::new(),
+            driver: AtomicWaker::new(),
             budget: Arc::new(budget),
             answers: Answers::of_connection(&self.answers),
             page_streams: Arc::new(Semaphore::new(PAGE_STREAMS_MAX)),
@@ -158,7 +158,7 @@ impl Guest {
 
     pub(super) fn cut_off(&self) {
         self.cut.store(true, Ordering::Release);
-        self.reader.wake();
+        self.driver.wake();
     }
 
     #[cfg(test)]
@@ -171,7 +171,7 @@ impl Guest {
         if self.cut.load(Ordering::Acquire) {
             return Poll::Ready(());
         }
-        self.reader.register(cx.waker());
+        self.driver.register(cx.waker());
         if self.cut.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 
