@@ -26,6 +26,9 @@ const WAITING_TIME: Duration = Duration::from_secs(10);
 
 /// Streams of pages of one connection at once: whoever begins them and reads none leaves most of all that there may be to others.
 const PAGE_STREAMS_MAX: usize = 64;
+/// Streams of one connection at once of the services that gRPC has for everybody: a client watches a service or two, and may begin
+/// again before its former stream is gone.
+const STANDARD_STREAMS_MAX: usize = 4;
 
 /// The lobby of a node.
 pub(super) struct Lobby {
@@ -51,6 +54,8 @@ pub(super) struct Guest {
     pub(super) answers: Arc<Answers>,
     /// The leave for its streams of pages.
     pub(super) page_streams: Arc<Semaphore>,
+    /// The leave for its streams of reflection and of health.
+    pub(super) standard_streams: Arc<Semaphore>,
 }
 
 /// What a connection is for, and the leave to have it.
@@ -85,6 +90,7 @@ impl Lobby {
             budget: Arc::new(budget),
             answers: Answers::of_connection(&self.answers),
             page_streams: Arc::new(Semaphore::new(PAGE_STREAMS_MAX)),
+            standard_streams: Arc::new(Semaphore::new(STANDARD_STREAMS_MAX)),
         });
         self.answers.enter(&guest);
         self.metrics.connection_opened();
