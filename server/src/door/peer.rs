@@ -203,7 +203,7 @@ impl Peer for PeerDoor {
             return Err(Status::unavailable("this node is stopping"));
         }
         let wanted = request.into_inner().groups;
-        let groups = self.node.own_statuses(&wanted);
+        let groups = self.node.own_statuses(&wanted).await;
         Ok(Response::new(wire::ReplicaStatusResponse { node_id: self.node.id().0, groups }))
     }
 

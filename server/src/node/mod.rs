@@ -82,6 +82,8 @@ pub(crate) struct Inner {
     catalog_format: AtomicU32,
     /// Wakes the controller.
     pub(crate) controller: Notify,
+    /// The leave to read the states of replicas for somebody.
+    pub(crate) looks: Arc<Semaphore>,
     /// Threads for long reads.
     pub(crate) pool: Arc<Semaphore>,
     /// Whether there is room for writes.
