@@ -117,7 +117,7 @@ impl Keeper for Clients {
 /// The streams of a service that gRPC has for everybody. What they answer is not counted, being little: they are.
 #[derive(Clone)]
 pub(super) struct Streams {
-    pub(super) clients: Clients,
+    clients: Clients,
     /// The call that is answered by one.
     path: &'static str,
     /// The leave for them, of all connections together.
