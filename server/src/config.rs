@@ -85,7 +85,7 @@ pub struct NodeConfig {
     pub log_filter: String,
     /// A request that took as long is logged; zero for none.
     pub slow_request: Duration,
-    /// The deadline of a request that names none.
+    /// The deadline of a request that names none. One that names more has that, but no more than a minute or this, if this is longer.
     pub request_timeout: Duration,
     /// The most connections at once.
     pub max_connections: usize,

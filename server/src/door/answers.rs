@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::Frame;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::Response;
@@ -296,12 +297,25 @@ pub(super) struct Outgoing {
     request: Mutex<Option<Held>>,
     /// The leave to send page after page.
     _leaves: Vec<OwnedSemaphorePermit>,
+    /// What ends it from without, if something does.
+    end: JoinSet<()>,
 }
 
 impl Outgoing {
     /// Page after page. What is given here is given back once the last byte is gone, or the client.
     pub(super) fn stream(leaves: Vec<OwnedSemaphorePermit>, request: Option<Held>) -> Self {
-        Self { held: Mutex::default(), request: Mutex::new(request), _leaves: leaves }
+        Self { request: Mutex::new(request), _leaves: leaves, ..Self::default() }
+    }
+
+    /// A client that has not read all of it by then is cut off: nothing else takes back what waits for it with HTTP/2.
+    pub(super) fn cut_off_after(&mut self, time: Duration, guest: &Arc<Guest>) {
+        let guest = Arc::downgrade(guest);
+        self.end.spawn(async move {
+            tokio::time::sleep(time).await;
+            if let Some(guest) = guest.upgrade() {
+                guest.cut_off();
+            }
+        });
     }
 
     /// An answer is about to be made into bytes.

@@ -209,3 +209,31 @@ fn what_streams_are_asked_with_leaves_room_for_pages_and_these_for_answers() {
     let page = connections[0].reserve(2 * LARGEST).expect("as much of it as may be reserved");
     assert!(page.comes_to(2 * LARGEST).is_some(), "it may be all of its connection's");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_not_read_a_stream_in_its_time_is_cut_off() {
+    let whole = whole();
+    let guests = guests::<2>(&whole);
+    let mut streams: Vec<_> = guests
+        .iter()
+        .map(|guest| {
+            let mut outgoing = Outgoing::default();
+            outgoing.cut_off_after(PATIENCE, guest);
+            let mut response = Response::new(Body::new("answer".to_owned()));
+            response.extensions_mut().insert(Arc::new(outgoing));
+            counted(response).into_body()
+        })
+        .collect();
+    // What has gone out of the body is not read yet.
+    let mut pieces = Vec::new();
+    for stream in &mut streams {
+        let piece = std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_frame(cx)).await;
+        pieces.push(piece.expect("a piece").expect("sound"));
+    }
+    drop(streams);
+    tokio::time::sleep(PATIENCE / 2).await;
+    assert!(guests.iter().all(|guest| !guest.is_cut()), "it has its time");
+    drop(pieces.pop());
+    tokio::time::sleep(PATIENCE).await;
+    assert_eq!(guests.map(|guest| guest.is_cut()), [true, false]);
+}

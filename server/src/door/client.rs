@@ -28,6 +28,8 @@ use crate::serve::CallContext;
 const LEFT_FOR_WORDS: Duration = Duration::from_millis(10);
 /// Streams of pages at once, of all connections: each may hold a page or two for a slow client, and what it was asked with.
 const PAGE_STREAMS_MAX: usize = 256;
+/// Descriptions of the cluster at once: each asks all nodes for all their replicas, and tells of up to ten thousand partitions.
+const DESCRIPTIONS_MAX: usize = 8;
 /// The room that a page of a stream is read with: few come to more.
 const PAGE_ROOM: usize = PAGE_BYTES_MAX + ITEM_BYTES_MAX;
 /// Pages that are read at once, for each thread that reads: one is ready to be read while the other is.
@@ -46,6 +48,8 @@ pub(crate) struct ClientDoor {
     page_streams: Arc<Semaphore>,
     /// The turns to read a page of a stream, of all connections together.
     turns: Arc<Semaphore>,
+    /// The leave to describe the cluster.
+    descriptions: Semaphore,
 }
 
 type Pages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -53,7 +57,8 @@ type Pages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl ClientDoor {
     pub(crate) fn new(node: Arc<Inner>) -> Self {
         let turns = Arc::new(Semaphore::new(TURNS_PER_THREAD * node.config.query_threads));
-        Self { node, page_streams: Arc::new(Semaphore::new(PAGE_STREAMS_MAX)), turns }
+        let page_streams = Arc::new(Semaphore::new(PAGE_STREAMS_MAX));
+        Self { node, page_streams, turns, descriptions: Semaphore::new(DESCRIPTIONS_MAX) }
     }
 
     /// Answers a call of one operation.
@@ -253,7 +258,13 @@ macro_rules! unary {
                 &self,
                 request: tonic::Request<v1::DescribeClusterRequest>,
             ) -> Result<Response<v1::DescribeClusterResponse>, Status> {
-                let cluster = async |_, cx: &CallContext| Ok(self.node.describe_cluster(cx).await);
+                let cluster = async |_, cx: &CallContext| {
+                    let Ok(_leave) = self.descriptions.try_acquire() else {
+                        self.node.metrics.throttled();
+                        return Err(crate::serve::throttled());
+                    };
+                    Ok(self.node.describe_cluster(cx).await)
+                };
                 self.tell(request, cluster).await
             }
         }

@@ -61,7 +61,9 @@ async fn a_call_ends_a_little_before_its_time() {
     for (text, wanted) in [
         (None, default),
         (Some("rubbish"), default),
-        (Some("600S"), LONG - kept),
+        (Some("59S"), Duration::from_secs(59) - kept),
+        (Some("600S"), Duration::from_secs(60)),
+        (Some("99999999H"), Duration::from_secs(60)),
         (Some("50m"), Duration::from_millis(45)),
         (Some("0S"), Duration::ZERO),
     ] {
@@ -69,6 +71,56 @@ async fn a_call_ends_a_little_before_its_time() {
         let wanted = u64::try_from(wanted.as_nanos()).expect("fits");
         assert!((wanted..=wanted + passed).contains(&left), "{text:?}: {left}, not {wanted}");
     }
+}
+
+#[tokio::test]
+async fn a_node_that_is_set_so_gives_calls_more_than_a_minute() {
+    let config = NodeConfig { request_timeout: LONG, ..NodeConfig::default() };
+    let node = Node::embedded(config, true).await.expect("a node in memory");
+    for timeout in [None, Some(LONG), Some(2 * LONG)] {
+        let now = node.inner.clock.monotonic_ns();
+        let left = node.inner.context("mine".into(), timeout).left(now);
+        assert!(left >= LONG && left < 2 * LONG, "{timeout:?}: {left:?}");
+    }
+}
+
+#[tokio::test]
+async fn few_descriptions_of_the_cluster_are_made_at_once() {
+    let node = Node::embedded(NodeConfig::default(), true).await.expect("a node in memory");
+    let inbox = silence(&node, CATALOG_GROUP);
+    let door = ClientDoor::new(node.inner.clone());
+    let describe = || door.describe_cluster(tonic::Request::new(v1::DescribeClusterRequest {}));
+    // They wait for the catalog, all of them.
+    let told = futures::future::join_all((0..20).map(|_| describe())).await;
+    let refused: Vec<_> = told.into_iter().filter_map(Result::err).collect();
+    assert_eq!(refused.len(), 20 - DESCRIPTIONS_MAX);
+    let kinds = refused.iter().map(|status| from_status(status, Effect::Read).error.kind());
+    assert!(kinds.into_iter().all(|kind| kind == ErrorKind::Throttling), "{refused:?}");
+    describe().await.expect("there is room again");
+    drop(inbox);
+}
+
+#[test]
+fn who_looks_at_replicas_holds_up_no_other_task() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build().expect("a runtime");
+    runtime.block_on(async {
+        let node = Node::embedded(NodeConfig::default(), true).await.expect("a node in memory");
+        // The one thread that may wait for the disk does.
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || ended.recv());
+        let mut statuses = Box::pin(node.inner.own_statuses(&[]));
+        assert!((&mut statuses).now_or_never().is_none(), "the engine is read by this thread");
+        drop(end);
+        assert_eq!(statuses.await.len(), 1);
+        busy.await.expect("it ran").expect_err("it is to end");
+        // And few look at once: others wait in turn, for as long as they like.
+        let leaves = node.inner.looks.acquire_many(2).await.expect("nobody looks");
+        let asked = async |time| node.inner.replica_statuses(node.inner.own, &[], time).await;
+        assert!(asked(Duration::from_millis(20)).await.is_err(), "there is room for more");
+        drop(leaves);
+        assert_eq!(asked(LONG).await.expect("told").len(), 1);
+    });
 }
 
 #[tokio::test]
@@ -253,7 +305,7 @@ async fn pages_that_wait_for_a_leader_do_not_hold_up_others() {
     let mut stream = door.query_pages(request).await.expect("begun").into_inner();
     let page = tokio::select! {
         biased;
-        _ = silent => panic!("an hour is not over"),
+        _ = silent => panic!("a minute is not over"),
         page = tokio::time::timeout(LONG / 10, stream.next()) => page.expect("it has its turn"),
     };
     assert_eq!(page.expect("a page").expect("as ever").items.len(), 1);

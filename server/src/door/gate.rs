@@ -1,18 +1,21 @@
 //! What every call meets before a byte of its body is read.
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use futures::FutureExt as _;
-use futures::future::{Either, Map, Ready, ready};
+use futures::future::{Either, Ready, ready};
+use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http::{Request, Response};
 use tonic::server::NamedService;
 
-use super::answers;
+use super::answers::{self, Outgoing};
 use super::budget::{Budget, Whole, counted, refusal};
 use super::lobby::Guest;
 use crate::node::Inner;
@@ -22,7 +25,7 @@ use crate::serve::throttled;
 /// Who looks at calls. Everything that comes passes one, before anything of it is decoded: this is the place for whatever is going to
 /// check clients' credentials, and the certificates that `[tls]`, which is refused so far, is going to bring.
 pub(super) trait Keeper: Clone + Send + Sync + 'static {
-    /// Lets a call pass.
+    /// Lets a call pass. What it leaves there of [`Outgoing`] is the answer's.
     ///
     /// # Errors
     /// What it is answered in place of the service.
@@ -52,10 +55,11 @@ impl<S: NamedService, K> NamedService for Gate<S, K> {
 impl<S, K: Keeper> Service<Request<Body>> for Gate<S, K>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Unpin,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<Ready<Answered>, Map<S::Future, fn(Answered) -> Answered>>;
+    type Future = Either<Ready<Answered>, Answering<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.service.poll_ready(cx)
@@ -63,12 +67,33 @@ where
 
     fn call(&mut self, call: Request<Body>) -> Self::Future {
         match self.keeper.admit(call) {
-            Ok(call) => {
-                let answered = self.service.call(call);
-                Either::Right(answered.map(|answered| answered.map(answers::counted)))
+            Ok(mut call) => {
+                let outgoing = call.extensions_mut().remove();
+                Either::Right(Answering { answered: self.service.call(call), outgoing })
             }
             Err(status) => Either::Left(ready(Ok(status.into_http()))),
         }
+    }
+}
+
+/// A call that has passed.
+pub(super) struct Answering<F> {
+    answered: F,
+    /// What the answer is to hold until it is gone, if the keeper said so.
+    outgoing: Option<Arc<Outgoing>>,
+}
+
+impl<F: Future<Output = Answered> + Unpin> Future for Answering<F> {
+    type Output = Answered;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answered> {
+        let answered = Pin::new(&mut self.answered).poll(cx);
+        answered.map_ok(|mut response| {
+            if let Some(outgoing) = self.outgoing.take() {
+                response.extensions_mut().insert(outgoing);
+            }
+            answers::counted(response)
+        })
     }
 }
 
@@ -86,6 +111,68 @@ impl Keeper for Clients {
             return Err(refusal(&throttled()));
         }
         Ok(counted(call, guest.budget.clone()))
+    }
+}
+
+/// The streams of a service that gRPC has for everybody. What they answer is not counted, being little: they are.
+#[derive(Clone)]
+pub(super) struct Streams {
+    clients: Clients,
+    /// The call that is answered by one.
+    path: &'static str,
+    /// The leave for them, of all connections together.
+    leaves: Arc<Semaphore>,
+    /// How long one may last.
+    time_max: Option<Duration>,
+}
+
+/// Streams of reflection at once, of all connections: it is people who ask, with tools, and each stream may leave some tens of
+/// kilobytes to be read.
+const REFLECTIONS_MAX: usize = 16;
+/// How long a stream of reflection may last. What is asked has to come in ten seconds, as of any call; with that the stream ends, and
+/// a client that has not read so far in five more is not going to.
+const REFLECTION_TIME: Duration = Duration::from_secs(15);
+
+impl Streams {
+    /// Those of reflection: few, and short.
+    pub(super) fn of_reflection(clients: Clients) -> Self {
+        Self {
+            clients,
+            path: "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            leaves: Arc::new(Semaphore::new(REFLECTIONS_MAX)),
+            time_max: Some(REFLECTION_TIME),
+        }
+    }
+
+    /// Those that watch the node's health. They last for as long as the client likes, who may choose the nodes that it calls by them:
+    /// there may be one for each connection.
+    pub(super) fn of_health(clients: Clients) -> Self {
+        let leaves = Arc::new(Semaphore::new(clients.node.config.max_connections));
+        Self { clients, path: "/grpc.health.v1.Health/Watch", leaves, time_max: None }
+    }
+}
+
+impl Keeper for Streams {
+    fn admit(&self, call: Request<Body>) -> Result<Request<Body>, Status> {
+        let mut call = self.clients.admit(call)?;
+        if call.uri().path() != self.path {
+            return Ok(call);
+        }
+        let guest = guest(&call)?;
+        let leave = |of: &Arc<Semaphore>| of.clone().try_acquire_owned().ok();
+        // A connection's own first: those that it may not have are not missing to others.
+        let leaves = leave(&guest.standard_streams).zip(leave(&self.leaves));
+        let Some((own, of_all)) = leaves else {
+            self.clients.node.metrics.throttled();
+            let what = "as many of these streams are open as there may be: end some, or try later";
+            return Err(Status::resource_exhausted(what));
+        };
+        let mut outgoing = Outgoing::stream(vec![own, of_all], None);
+        if let Some(time) = self.time_max {
+            outgoing.cut_off_after(time, &guest);
+        }
+        call.extensions_mut().insert(Arc::new(outgoing));
+        Ok(call)
     }
 }
 

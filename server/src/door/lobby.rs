@@ -26,6 +26,9 @@ const WAITING_TIME: Duration = Duration::from_secs(10);
 
 /// Streams of pages of one connection at once: whoever begins them and reads none leaves most of all that there may be to others.
 const PAGE_STREAMS_MAX: usize = 64;
+/// Streams of one connection at once of the services that gRPC has for everybody: a client watches a service or two, and may begin
+/// again before its former stream is gone.
+const STANDARD_STREAMS_MAX: usize = 4;
 
 /// The lobby of a node.
 pub(super) struct Lobby {
@@ -43,14 +46,16 @@ pub(super) struct Guest {
     came: Instant,
     place: Mutex<Option<Place>>,
     cut: AtomicBool,
-    /// Wakes who reads from the connection, once it is cut off.
-    reader: AtomicWaker,
+    /// Wakes who reads from the connection and writes to it, once it is cut off: one task.
+    driver: AtomicWaker,
     /// What it may have being read.
     pub(super) budget: Arc<Budget>,
     /// Its answers that wait for it to read them.
     pub(super) answers: Arc<Answers>,
     /// The leave for its streams of pages.
     pub(super) page_streams: Arc<Semaphore>,
+    /// The leave for its streams of reflection and of health.
+    pub(super) standard_streams: Arc<Semaphore>,
 }
 
 /// What a connection is for, and the leave to have it.
@@ -81,10 +86,11 @@ impl Lobby {
             came: Instant::now(),
             place: Mutex::new(None),
             cut: AtomicBool::new(false),
-            reader: AtomicWaker::new(),
+            driver: AtomicWaker::new(),
             budget: Arc::new(budget),
             answers: Answers::of_connection(&self.answers),
             page_streams: Arc::new(Semaphore::new(PAGE_STREAMS_MAX)),
+            standard_streams: Arc::new(Semaphore::new(STANDARD_STREAMS_MAX)),
         });
         self.answers.enter(&guest);
         self.metrics.connection_opened();
@@ -158,7 +164,7 @@ impl Guest {
 
     pub(super) fn cut_off(&self) {
         self.cut.store(true, Ordering::Release);
-        self.reader.wake();
+        self.driver.wake();
     }
 
     #[cfg(test)]
@@ -171,7 +177,7 @@ impl Guest {
         if self.cut.load(Ordering::Acquire) {
             return Poll::Ready(());
         }
-        self.reader.register(cx.waker());
+        self.driver.register(cx.waker());
         if self.cut.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 

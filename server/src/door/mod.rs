@@ -24,7 +24,7 @@ use tonic::transport::Server;
 #[cfg(feature = "server")]
 pub(crate) use self::admin::serve_admin;
 use self::budget::Whole;
-use self::gate::{Clients, Gate, Members};
+use self::gate::{Clients, Gate, Members, Streams};
 use crate::node::Inner;
 use crate::peers::grpc::PEER_MESSAGE_BYTES_MAX;
 
@@ -71,8 +71,8 @@ pub(crate) async fn serve(node: Arc<Inner>, listener: TcpListener) {
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .add_service(Gate::new(client, clients.clone()))
         .add_service(peer)
-        .add_service(Gate::new(health_service, clients.clone()))
-        .add_service(Gate::new(reflection, clients))
+        .add_service(Gate::new(health_service, Streams::of_health(clients.clone())))
+        .add_service(Gate::new(reflection, Streams::of_reflection(clients)))
         .serve_with_incoming_shutdown(
             incoming::connections(node.clone(), listener, whole, waiting),
             async move { stopping.stopping().await },

@@ -29,6 +29,8 @@ use crate::wire::from_replica_spec;
 
 /// How long a node may take to make or remove some replicas, or to take in another node.
 const REPLICA_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the first frame of a stream of messages may take to come. It is sent with the call.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause before a host that has too much to do is looked at again.
 const FLOODED_PAUSE: Duration = Duration::from_millis(1);
 
@@ -55,7 +57,9 @@ impl Peer for PeerDoor {
         let Some(peers) = &self.node.peers else {
             return Err(Status::failed_precondition("this node has no peers"));
         };
-        let first = frames.message().await?.and_then(|frame| frame.frame);
+        let first = tokio::time::timeout(HELLO_TIMEOUT, frames.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no hello came in time"))??;
+        let first = first.and_then(|frame| frame.frame);
         let Some(wire::peer_frame::Frame::Hello(hello)) = first else {
             return Err(Status::invalid_argument("the first frame is no hello"));
         };
@@ -199,7 +203,7 @@ impl Peer for PeerDoor {
             return Err(Status::unavailable("this node is stopping"));
         }
         let wanted = request.into_inner().groups;
-        let groups = self.node.own_statuses(&wanted);
+        let groups = self.node.own_statuses(&wanted).await;
         Ok(Response::new(wire::ReplicaStatusResponse { node_id: self.node.id().0, groups }))
     }
 

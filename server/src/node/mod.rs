@@ -53,6 +53,10 @@ pub use self::compare::ReplicaChecksum;
 pub use self::sockets::Sockets;
 pub use self::start::StartError;
 
+/// How long a request that came in is worked on at most, whatever deadline it names, unless the node's own setting is longer. One that
+/// waits, for a quorum perhaps, takes room from others for as long.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
+
 /// How long a node tries to hand its leaderships over before it stops all the same.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -78,6 +82,8 @@ pub(crate) struct Inner {
     catalog_format: AtomicU32,
     /// Wakes the controller.
     pub(crate) controller: Notify,
+    /// The leave to read the states of replicas for somebody.
+    pub(crate) looks: Arc<Semaphore>,
     /// Threads for long reads.
     pub(crate) pool: Arc<Semaphore>,
     /// Whether there is room for writes.
@@ -152,12 +158,16 @@ impl Inner {
     /// The context of a request of the node's own.
     pub(crate) fn own_context(&self, timeout: Duration) -> CallContext {
         let number = self.request_counter.fetch_add(1, Ordering::Relaxed);
-        self.context(format!("node-{}-{number}", self.own).into(), Some(timeout))
+        self.context_for(format!("node-{}-{number}", self.own).into(), timeout)
     }
 
-    /// The context of a request: without a timeout of its own it has the node's.
+    /// The context of a request that came in: without a timeout of its own it has the node's, and in any case one that has a bound.
     pub(crate) fn context(&self, request_id: Arc<str>, timeout: Option<Duration>) -> CallContext {
-        let timeout = timeout.unwrap_or(self.config.request_timeout);
+        let own = self.config.request_timeout;
+        self.context_for(request_id, timeout.unwrap_or(own).min(own.max(REQUEST_TIME_MAX)))
+    }
+
+    fn context_for(&self, request_id: Arc<str>, timeout: Duration) -> CallContext {
         let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
         CallContext::new(request_id, self.clock.monotonic_ns().saturating_add(timeout_ns))
     }
@@ -277,7 +287,8 @@ impl Inner {
 }
 
 impl Node {
-    /// Answers a request, within the node's own deadline unless another is given.
+    /// Answers a request, within the node's own deadline unless another is given: of that no more than a minute counts, or than the
+    /// node's own if it is longer.
     ///
     /// # Errors
     /// What the operation answers.

@@ -201,6 +201,7 @@ impl Node {
             rebuild: rebuild::Rebuild::new(is_rebuilt, stores.aside, &census.lost),
             pool: Arc::new(Semaphore::new(config.query_threads)),
             heard: heard::Heard::new(clock.monotonic_ns()),
+            looks: Arc::new(Semaphore::new(super::watch::LOOKS_MAX)),
             clock,
             engine: stores.engine,
             log: stores.log,

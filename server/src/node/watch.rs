@@ -1,6 +1,7 @@
 //! What can be seen of a node: states of replicas, routes, the cluster, figures.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,27 +10,33 @@ use stator_consensus::NodeId;
 use stator_model::{Error, Result};
 use stator_proto::peer::v1 as wire;
 use stator_proto::v1;
-use stator_storage::partition::AppliedRecord;
+use stator_storage::partition::{AppliedRecord, Counters};
 
 use super::Inner;
 use super::overview::Statuses;
 use crate::catalog::records::{CATALOG_GROUP, NodeRecord, TableRecord};
 use crate::peers::CallFailure;
+use crate::replicas::Replica;
 use crate::serve::CallContext;
 
 /// How long another node may take to tell of itself.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many are told of the replicas here at once: it reads the engine, for each replica. The others wait in turn.
+pub(super) const LOOKS_MAX: usize = 2;
 /// How long to wait for the catalog before telling what is known without it.
 const CATALOG_PATIENCE: Duration = Duration::from_millis(1500);
 
 impl Inner {
     /// The states of the replicas on this node: of these groups, or of all if none are named.
-    pub(crate) fn own_statuses(&self, wanted: &[u64]) -> Vec<wire::GroupStatus> {
+    pub(crate) async fn own_statuses(&self, wanted: &[u64]) -> Vec<wire::GroupStatus> {
         let wanted: BTreeSet<u64> = wanted.iter().copied().collect();
         let is_wanted = |group: u64| wanted.is_empty() || wanted.contains(&group);
         let mut replicas = self.replicas.all();
         replicas.retain(|replica| is_wanted(replica.spec.group.0));
-        let mut statuses: Vec<_> = replicas.iter().map(|replica| self.status_of(replica)).collect();
+        let counters = self.counters_of(&replicas).await;
+        let states = replicas.iter().zip(counters);
+        let mut statuses: Vec<_> =
+            states.map(|(replica, counters)| self.status_of(replica, counters)).collect();
         let failed = self.replicas.failures().into_iter().map(|(group, _)| wire::GroupStatus {
             group: group.0,
             role: wire::ReplicaRole::Stopped.into(),
@@ -45,18 +52,27 @@ impl Inner {
         statuses
     }
 
-    fn status_of(&self, replica: &crate::replicas::Replica) -> wire::GroupStatus {
+    /// What the engine says that these replicas hold, read on a thread that may wait for the disk.
+    async fn counters_of(&self, replicas: &[Arc<Replica>]) -> Vec<Counters> {
+        let groups: Vec<_> = replicas.iter().map(|replica| replica.spec.group).collect();
+        let (engine, looks) = (self.engine.clone(), self.looks.clone());
+        let leave = looks.acquire_owned().await;
+        let read = tokio::task::spawn_blocking(move || {
+            let _leave = leave;
+            let record = |group| AppliedRecord::read(engine.as_ref(), group).ok().flatten();
+            let counters = |group| record(group).map(|record| record.counters).unwrap_or_default();
+            groups.into_iter().map(counters).collect()
+        });
+        read.await.unwrap_or_else(|_| vec![Counters::default(); replicas.len()])
+    }
+
+    fn status_of(&self, replica: &Replica, counters: Counters) -> wire::GroupStatus {
         let spec = &replica.spec;
         let leader = replica.view.leader();
         let leads = leader == Some(self.own);
         let of_node = |node: NodeId| {
             spec.members.iter().find(|member| member.node == node.0).map(|member| member.replica)
         };
-        let counters = AppliedRecord::read(self.engine.as_ref(), spec.group)
-            .ok()
-            .flatten()
-            .map(|record| record.counters)
-            .unwrap_or_default();
         let state = self.replicas.state(spec.group);
         let role = match replica.data.note() {
             _ if leads => wire::ReplicaRole::Leader,
@@ -89,7 +105,8 @@ impl Inner {
         timeout: Duration,
     ) -> Result<Vec<wire::GroupStatus>, CallFailure> {
         if at == self.own {
-            return Ok(self.own_statuses(groups));
+            let statuses = tokio::time::timeout(timeout, self.own_statuses(groups)).await;
+            return statuses.map_err(|_| CallFailure::NotSent("too many look at this node".into()));
         }
         let Some(peers) = &self.peers else {
             return Err(CallFailure::NotSent("this node has no peers".into()));

@@ -1,5 +1,8 @@
 //! What no sound client sends: the node refuses it, goes on serving, and keeps nothing of it.
 
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
@@ -9,7 +12,7 @@ use stator_model::{AttributeValue, EncodedItem, Item};
 use stator_proto::v1;
 use stator_server::config::NodeConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::{Cluster, PATIENCE, get, put};
@@ -346,6 +349,59 @@ async fn a_flood_of_connections_does_not_cut_the_cluster() {
 async fn silent(mut stream: TcpStream) {
     let mut heard = Vec::new();
     let _ = stream.read_to_end(&mut heard).await;
+}
+
+/// Asks for ever and reads no answer, until the node closes. How many bytes it took is counted.
+async fn asks_and_reads_nothing(stream: TcpStream, written: &AtomicUsize) {
+    let mut asked = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+    loop {
+        let Ok(()) = stream.writable().await else { return };
+        match stream.try_write(&asked) {
+            Ok(taken) => {
+                written.fetch_add(taken, Ordering::Relaxed);
+                asked.drain(..taken);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+        while asked.len() < 64 << 10 {
+            // A ping, which is to be answered.
+            asked.extend([0, 0, 8, 6, 0, 0, 0, 0, 0]);
+            asked.extend([7; 8]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_nothing_is_cut_off_all_the_same() {
+    let cluster = one_node(|_| {}).await;
+    let node = cluster.node(0);
+    let before = Before::of(&node);
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(1).expect("as small as may be");
+    let stream = socket.connect(node.listening().expect("it listens")).await.expect("connects");
+    let written = Arc::new(AtomicUsize::new(0));
+    let count = written.clone();
+    let hostile = tokio::spawn(async move { asks_and_reads_nothing(stream, &count).await });
+    // Until nothing of it is taken any more, for there is no room for the answers.
+    let mut former = 0;
+    loop {
+        sleep(Duration::from_millis(200)).await;
+        let now = written.load(Ordering::Relaxed);
+        if now > 0 && now == former {
+            break;
+        }
+        former = now;
+    }
+    assert!(!hostile.is_finished(), "it was not closed yet");
+    // It has not said what it is for, and has to make room for others.
+    let mut others = Vec::new();
+    for _ in 0..300 {
+        others.push(tcp(&node).await);
+    }
+    timeout(PATIENCE, hostile).await.expect("it is closed").expect("it ran");
+    drop(others);
+    before.comes_back(&node).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

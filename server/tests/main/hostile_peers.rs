@@ -8,6 +8,7 @@ use stator_server::Node;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 
 use crate::cluster::{Cluster, PATIENCE, get, put};
 use crate::peers::Sender;
@@ -164,6 +165,11 @@ async fn messages_that_no_sound_replica_sends_stop_nothing() {
     }
     let nothing = wire::PeerFrame { frame: None };
     from.client(&node).await.messages(tokio_stream::once(nothing)).await.expect_err("no hello");
+    let mut client = from.client(&node).await;
+    let silent = timeout(PATIENCE, client.messages(tokio_stream::pending())).await;
+    let refused = silent.expect("it is not waited for without end").expect_err("no hello");
+    assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused}");
+    drop(client);
 
     for number in 0..3 {
         put(&cluster.node(number), "music", "song", "still served").await;

@@ -1,10 +1,12 @@
 //! The services that gRPC has for everybody: health, and reflection, which tells what the README's callers from other languages use.
 
+use h2::RecvStream;
 use prost::Message as _;
 use stator_server::Node;
-use tokio::time::timeout;
-use tonic::Streaming;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::codegen::http::Response;
 use tonic::transport::Channel;
+use tonic::{Code, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
@@ -14,6 +16,9 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::cluster::{Cluster, PATIENCE};
+use crate::hostile_calls::one_node;
+use crate::watching::Before;
+use crate::wire::{Wire, whole};
 
 const README: &str = include_str!("../../../README.md");
 const API: &str = "stator.v1.Stator";
@@ -50,7 +55,7 @@ async fn health_follows_whether_the_node_serves() {
     let mut cluster = Cluster::start(3, |_| {}).await;
     let unknown = HealthCheckRequest { service: "nobody".to_owned() };
     let asked = HealthClient::new(channel(&cluster.node(0)).await).check(unknown).await;
-    assert_eq!(asked.expect_err("unknown").code(), tonic::Code::NotFound);
+    assert_eq!(asked.expect_err("unknown").code(), Code::NotFound);
 
     let mut whole = Watched::of(&cluster.node(0), "").await;
     let mut api = Watched::of(&cluster.node(0), API).await;
@@ -100,7 +105,7 @@ async fn reflected(node: &Node, symbol: Option<&str>) -> Option<MessageResponse>
     match answers.expect("answered").into_inner().message().await {
         Ok(answer) => Some(answer?.message_response.expect("of some kind")),
         Err(status) => {
-            assert_eq!(status.code(), tonic::Code::NotFound, "{status}");
+            assert_eq!(status.code(), Code::NotFound, "{status}");
             None
         }
     }
@@ -189,4 +194,89 @@ async fn reflection_knows_the_services_and_what_the_readme_calls() {
     for unknown in ["GetItemsRequest", "GetItemRequest.keys", "Stator.GetItems"] {
         assert_eq!(reflected(&node, Some(&format!("stator.v1.{unknown}"))).await, None);
     }
+}
+
+/// The requests of a stream, of which each is answered.
+fn asked(messages: &[Vec<u8>]) -> Vec<u8> {
+    messages.iter().flat_map(|message| whole(message)).collect()
+}
+
+/// Begins a stream of which nothing can be read; nothing if it was refused for want of room.
+async fn begin(wire: &Wire, path: &str, asked: &[u8]) -> Option<Response<RecvStream>> {
+    let (answer, mut stream) = wire.open(path).await.expect("open");
+    let _ = stream.send_data(asked.to_vec().into(), true);
+    let answer = timeout(PATIENCE, answer).await.expect("in time").expect("an answer");
+    let status = answer.headers().get("grpc-status").map(|status| status.to_str().expect("text"));
+    assert!(matches!(status, None | Some("8")), "{status:?}");
+    status.is_none().then_some(answer)
+}
+
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_of_reflection_are_few() {
+    let cluster = one_node(|_| {}).await;
+    let node = cluster.node(0);
+    let before = Before::of(&node);
+    let wanted = MessageRequest::FileContainingSymbol(format!("{API}.GetItem"));
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(wanted) };
+    let request = asked(&vec![request.encode_to_vec(); 3]);
+    let (mut wires, mut held) = (Vec::new(), Vec::new());
+    for counted in [4, 4, 4, 4, 0] {
+        let wire = Wire::with_window(&node, 0).await;
+        let mut begun = Vec::new();
+        for _ in 0..20 {
+            begun.extend(begin(&wire, REFLECTION, &request).await);
+        }
+        assert_eq!(begun.len(), counted);
+        wires.push(wire);
+        held.push(begun);
+    }
+    // One that lets go makes room for others: here of its streams, there of the connection.
+    let is_served = async || {
+        let mut client = ServerReflectionClient::new(channel(&node).await);
+        let list = MessageRequest::ListServices(String::new());
+        let list = ServerReflectionRequest { host: String::new(), message_request: Some(list) };
+        let answer = client.server_reflection_info(tokio_stream::iter([list])).await;
+        answer.map_err(|status| assert_eq!(status.code(), Code::ResourceExhausted)).is_ok()
+    };
+    assert!(!is_served().await);
+    held.pop();
+    held.pop();
+    let deadline = Instant::now() + PATIENCE;
+    while !is_served().await {
+        assert!(Instant::now() < deadline, "the streams are never given back");
+        sleep(std::time::Duration::from_millis(5)).await;
+    }
+    for wire in wires {
+        wire.vanish().await;
+    }
+    before.comes_back(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_are_as_many_as_connections_and_checks_go_on() {
+    let cluster = one_node(|config| config.max_connections = 6).await;
+    let node = cluster.node(0);
+    let before = Before::of(&node);
+    let (mut wires, mut held) = (Vec::new(), Vec::new());
+    for counted in [4, 2, 0] {
+        let wire = Wire::with_window(&node, 0).await;
+        let mut begun = Vec::new();
+        for _ in 0..20 {
+            begun.extend(begin(&wire, WATCH, &whole(&[])).await);
+        }
+        assert_eq!(begun.len(), counted);
+        wires.push(wire);
+        held.push(begun);
+    }
+    let check = HealthClient::new(channel(&node).await).check(HealthCheckRequest::default()).await;
+    assert_eq!(check.expect("told").into_inner().status(), ServingStatus::Serving);
+    drop(held);
+    for wire in wires {
+        wire.vanish().await;
+    }
+    before.comes_back(&node).await;
+    Watched::of(&node, "").await.comes_to(ServingStatus::Serving).await;
 }
