@@ -194,6 +194,11 @@ impl<T> Inbox<T> {
         Drained::Events
     }
 
+    /// Takes what waits and is wanted, in order, and leaves the rest: for a consumer that cannot go on with everything.
+    pub fn take_if(&self, mut is_wanted: impl FnMut(&T) -> bool) -> Vec<T> {
+        self.shared.lock().waiting.extract_if(.., |event| is_wanted(event)).collect()
+    }
+
     /// Waits for the bell; it may come back without one.
     fn sleep<'a>(
         &'a self,

@@ -5,14 +5,21 @@
 //! are made at most once, and records change only from what they were.
 //!
 //! What a step is, is in [`look`](super::look).
+//!
+//! A node may take what it is asked, and never answer: one that is stopped, or whose disk hangs. It holds up a look once, by one
+//! call: for the rest of that look it counts as away, and for those that follow until it answers a question.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use futures::future::join_all;
 
 use stator_consensus::{GroupId, NodeId};
 use stator_model::Result;
 use stator_model::schema::TableStatus;
 use stator_proto::peer::v1 as wire;
+use tokio::time::{Instant, timeout};
 
 use super::look::{Ground, look};
 use super::records::{
@@ -25,15 +32,20 @@ use crate::serve::CallContext;
 const BUSY: Duration = Duration::from_millis(20);
 /// How often to look when nothing is, and the longest pause between looks.
 const IDLE: Duration = Duration::from_millis(500);
-/// How long one look may take.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one read or write of the catalog may take.
+const CATALOG_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node may take to tell how its replicas are doing.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long it may take to make or remove some.
 const REPLICAS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Who has failed after so long is not asked again in the same look.
+const HELD_UP: Duration = Duration::from_secs(1);
+/// How long such a node may take to tell that it is there, before the next one.
+const BACK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Looks for as long as it is let. Being stopped between any two steps is as good as a crash there.
 pub(crate) async fn run(node: Arc<Inner>) {
+    let here = Here { node: &node, silent: Mutex::default() };
     let mut seen = None;
     let mut busy = BUSY;
     loop {
@@ -42,8 +54,8 @@ pub(crate) async fn run(node: Arc<Inner>) {
             let applied = node.replicas.get(CATALOG_GROUP).map(|replica| replica.view.applied());
             // Nothing was written to the catalog since a look that left nothing to do: then there is nothing to do.
             if applied != seen {
-                let cx = node.own_context(LOOK_TIMEOUT);
-                match look(&Here { node: &node, cx: &cx }).await {
+                here.ask_the_silent().await;
+                match look(&here).await {
                     Ok(true) => (seen, busy) = (applied, BUSY),
                     Ok(false) => {
                         pause = busy;
@@ -65,34 +77,74 @@ pub(crate) async fn run(node: Arc<Inner>) {
 /// The controller's ground on a node: the catalog by way of requests, the nodes by way of their peers' door.
 struct Here<'a> {
     node: &'a Inner,
-    cx: &'a CallContext,
+    /// The nodes that have held up the last look.
+    silent: Mutex<BTreeSet<NodeId>>,
+}
+
+impl Here<'_> {
+    fn cx(&self) -> CallContext {
+        self.node.own_context(CATALOG_TIMEOUT)
+    }
+
+    fn silent(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a node answers, unless it has held up this look already.
+    async fn heard<T>(
+        &self,
+        from: NodeId,
+        asked: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, String> {
+        if self.silent().contains(&from) {
+            return Err("it did not answer a moment ago".to_owned());
+        }
+        let begun = Instant::now();
+        let answer = asked.await;
+        if answer.is_err() && begun.elapsed() >= HELD_UP {
+            self.silent().insert(from);
+        }
+        answer
+    }
+
+    /// Whoever has held up a look is part of the next one if it answers a question before.
+    async fn ask_the_silent(&self) {
+        let silent = self.silent().clone();
+        let back = join_all(silent.iter().map(|node| async {
+            let told = self.node.replica_statuses(*node, &[CATALOG_GROUP.0], BACK_TIMEOUT).await;
+            told.ok().map(|_| *node)
+        }));
+        for node in back.await.into_iter().flatten() {
+            self.silent().remove(&node);
+        }
+    }
 }
 
 impl Ground for Here<'_> {
     async fn tables(&self) -> Result<Vec<TableRecord>> {
-        self.node.table_records(self.cx).await
+        self.node.table_records(&self.cx()).await
     }
 
     async fn dropped(&self) -> Result<Vec<(u32, Vec<PartitionRecord>)>> {
-        let items = self.node.catalog_list("dropped", None, None, self.cx).await?;
+        let items = self.node.catalog_list("dropped", None, None, &self.cx()).await?;
         items.iter().map(dropped_from_item).collect()
     }
 
     async fn activate(&self, table: &TableRecord) -> Result<bool> {
         let (from, to) = (TableStatus::Creating.name().into(), TableStatus::Active.name().into());
-        self.node.catalog_change(table, "status", from, to, self.cx).await
+        self.node.catalog_change(table, "status", from, to, &self.cx()).await
     }
 
     async fn note_dropped(&self, table: &TableRecord) -> Result<()> {
-        self.node.catalog_put(&dropped_to_item(table), self.cx).await
+        self.node.catalog_put(&dropped_to_item(table), &self.cx()).await
     }
 
     async fn free_name(&self, table: &TableRecord) -> Result<()> {
-        self.node.catalog_free_name(table, self.cx).await
+        self.node.catalog_free_name(table, &self.cx()).await
     }
 
     async fn forget_dropped(&self, id: u32) -> Result<()> {
-        self.node.catalog_delete(record_key("dropped", &id.to_string()), self.cx).await
+        self.node.catalog_delete(record_key("dropped", &id.to_string()), &self.cx()).await
     }
 
     async fn ensure(
@@ -101,37 +153,56 @@ impl Ground for Here<'_> {
         table: &TableRecord,
         partitions: &[&PartitionRecord],
     ) -> Result<(), String> {
-        if to == self.node.id() {
-            let specs = partitions.iter().map(|partition| self.node.replica_spec(table, partition));
-            return self.node.begin_replicas(specs.collect::<Result<_, _>>()?, true).await;
-        }
-        let Some(peers) = &self.node.peers else { return Err("this node has no peers".into()) };
-        let specs = partitions.iter();
-        let specs = specs.map(|partition| crate::wire::to_replica_spec(table, partition, to));
-        let request = wire::EnsureReplicasRequest { specs: specs.collect() };
-        let made = peers.ensure_replicas(to, request, REPLICAS_TIMEOUT).await;
-        made.map(|_| ()).map_err(|why| why.to_string())
+        let asked = async {
+            if to == self.node.id() {
+                let specs =
+                    partitions.iter().map(|partition| self.node.replica_spec(table, partition));
+                let made = self.node.begin_replicas(specs.collect::<Result<_, _>>()?, true);
+                return in_time(made).await;
+            }
+            let Some(peers) = &self.node.peers else {
+                return Err("this node has no peers".to_owned());
+            };
+            let specs = partitions.iter();
+            let specs = specs.map(|partition| crate::wire::to_replica_spec(table, partition, to));
+            let request = wire::EnsureReplicasRequest { specs: specs.collect() };
+            let made = peers.ensure_replicas(to, request, REPLICAS_TIMEOUT).await;
+            made.map(|_| ()).map_err(|why| why.to_string())
+        };
+        self.heard(to, asked).await
     }
 
     async fn remove(&self, at: NodeId, partitions: &[&PartitionRecord]) -> Result<(), String> {
-        if at == self.node.id() {
-            let groups = partitions.iter().map(|partition| partition.group).collect();
-            return self.node.remove_replicas(groups).await;
-        }
-        let Some(peers) = &self.node.peers else { return Ok(()) };
-        let name = |partition: &&PartitionRecord| {
-            let own = partition.members.iter().find(|member| member.node == at)?;
-            Some(wire::ReplicaName { group: partition.group.0, replica_id: own.replica.0 })
+        let asked = async {
+            if at == self.node.id() {
+                let groups = partitions.iter().map(|partition| partition.group).collect();
+                return in_time(self.node.remove_replicas(groups)).await;
+            }
+            let Some(peers) = &self.node.peers else { return Ok(()) };
+            let name = |partition: &&PartitionRecord| {
+                let own = partition.members.iter().find(|member| member.node == at)?;
+                Some(wire::ReplicaName { group: partition.group.0, replica_id: own.replica.0 })
+            };
+            let replicas = partitions.iter().filter_map(name).collect();
+            let request = wire::RemoveReplicasRequest { replicas };
+            let removed = peers.remove_replicas(at, request, REPLICAS_TIMEOUT).await;
+            removed.map(|_| ()).map_err(|why| why.to_string())
         };
-        let request =
-            wire::RemoveReplicasRequest { replicas: partitions.iter().filter_map(name).collect() };
-        let removed = peers.remove_replicas(at, request, REPLICAS_TIMEOUT).await;
-        removed.map(|_| ()).map_err(|why| why.to_string())
+        self.heard(at, asked).await
     }
 
     async fn served(&self, at: NodeId, groups: &[u64]) -> Vec<GroupId> {
-        let statuses = self.node.replica_statuses(at, groups, CALL_TIMEOUT).await;
-        let statuses = statuses.into_iter().flatten();
+        let asked = async {
+            let statuses = self.node.replica_statuses(at, groups, CALL_TIMEOUT).await;
+            statuses.map_err(|why| why.to_string())
+        };
+        let statuses = self.heard(at, asked).await.into_iter().flatten();
         statuses.filter(|status| status.serves).map(|status| GroupId(status.group)).collect()
     }
+}
+
+/// What this node does itself, within the time that another has for it.
+async fn in_time(done: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let done = timeout(REPLICAS_TIMEOUT, done).await;
+    done.unwrap_or_else(|_| Err("it took this node too long".to_owned()))
 }

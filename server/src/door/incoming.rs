@@ -17,6 +17,7 @@ use super::answers;
 use super::budget::{Budget, Whole};
 use super::lobby::{Guest, Lobby};
 use crate::node::Inner;
+use crate::shell::fatal_on_panic;
 
 /// How long to wait after the operating system would not give a connection, for want of files for instance.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -39,7 +40,8 @@ pub(super) fn connections(
 ) -> impl Stream<Item = io::Result<Connection>> {
     let (taken, stream) = mpsc::channel(1);
     let lobby = Lobby::new(node.config.max_connections, node.metrics.clone(), answers);
-    tokio::spawn(async move {
+    let fatal = node.fatal();
+    tokio::spawn(fatal_on_panic(fatal, "taking connections", async move {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         loop {
             let accepted = tokio::select! {
@@ -67,7 +69,7 @@ pub(super) fn connections(
                 }
             }
         }
-    });
+    }));
     ReceiverStream::new(stream)
 }
 

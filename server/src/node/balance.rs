@@ -6,10 +6,15 @@
 //!
 //! A node whose engine waits for room on a full disk cannot apply what is written, and what cannot be applied cannot be read there:
 //! it hands what it leads to followers that have applied everything, and nothing is handed to it until there is room.
+//!
+//! A node that does not answer costs a look the time of one question: it is asked no more before the next.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
 use stator_consensus::{Event, NodeId, ReplicaId};
 use stator_proto::peer::v1::{GroupStatus, ReplicaRole};
 
@@ -28,51 +33,84 @@ const LAG_MAX: u64 = 64;
 pub(crate) async fn run(node: Arc<Inner>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
+        let asking = |at: NodeId, group: u64| {
+            let node = node.clone();
+            async move { node.replica_statuses(at, &[group], ASK_TIMEOUT).await.ok() }.boxed()
+        };
+        let look = Look { node: &node, asking: &asking, silent: BTreeSet::new() };
         if node.room.reads_refusal().is_some() {
-            leave_all(&node).await;
-            continue;
-        }
-        let strays: Vec<_> = node
-            .replicas
-            .all()
-            .into_iter()
-            .filter(|replica| home(&node, replica).is_some())
-            .collect();
-        for replica in strays {
-            if let Some(heir) = heir(&node, &replica).await {
-                let group = replica.spec.group;
-                replica.host.push(Event::HandOver { group, to: Some(heir) });
-                tokio::time::sleep(PAUSE).await;
-            }
+            look.leave_all().await;
+        } else {
+            look.go_home().await;
         }
     }
 }
 
-/// Hands over what is led here, one partition after another, for as long as nothing can be applied here.
-async fn leave_all(node: &Inner) {
-    for replica in node.replicas.all() {
-        if node.room.reads_refusal().is_none() {
-            return;
-        }
-        if !replica.view.serves() {
-            continue;
-        }
-        let group = replica.spec.group;
-        let asked = replica.spec.members.iter().filter(|member| member.node != node.id().0).map(
-            |member| async {
-                node.replica_statuses(NodeId(member.node), &[group.0], ASK_TIMEOUT).await
-            },
-        );
-        let told = futures::future::join_all(asked).await;
-        let told: Vec<_> = told.into_iter().flatten().flatten().collect();
-        let committed = node.replicas.state(group).map_or(0, |state| state.committed);
-        let needed = committed.max(replica.view.applied());
-        if let Some(to) = relief(&told, group.0, replica.spec.replica, needed) {
-            tracing::warn!(group = group.0, to = to.0, "the disk is full: another node is to lead");
-            replica.host.push(Event::HandOver { group, to: Some(to) });
-            tokio::time::sleep(PAUSE).await;
+/// What a node says of its replica of a group; nothing if it does not answer.
+type Asking<'a> =
+    &'a (dyn Fn(NodeId, u64) -> BoxFuture<'static, Option<Vec<GroupStatus>>> + Send + Sync);
+
+/// One look at what is led here.
+struct Look<'a> {
+    node: &'a Inner,
+    asking: Asking<'a>,
+    /// The nodes that have not answered.
+    silent: BTreeSet<NodeId>,
+}
+
+impl Look<'_> {
+    /// Hands over what belongs elsewhere, one partition after another, unless this node has to let go of everything.
+    async fn go_home(mut self) {
+        for replica in self.node.replicas.all() {
+            if self.node.room.reads_refusal().is_some() {
+                return;
+            }
+            let Some((at, heir)) = home(self.node, &replica) else { continue };
+            let told = self.told(vec![at], replica.spec.group.0).await;
+            let may =
+                |own: &GroupStatus| may_go_home(own, replica.spec.replica, replica.view.applied());
+            if told.iter().any(|own| own.group == replica.spec.group.0 && may(own)) {
+                hand_over(&replica, heir).await;
+            }
         }
     }
+
+    /// Hands over what is led here, one partition after another, for as long as nothing can be applied here.
+    async fn leave_all(mut self) {
+        for replica in self.node.replicas.all() {
+            if self.node.room.reads_refusal().is_none() {
+                return;
+            }
+            if !replica.view.serves() {
+                continue;
+            }
+            let group = replica.spec.group;
+            let members = replica.spec.members.iter().map(|member| NodeId(member.node));
+            let own = self.node.id();
+            let told = self.told(members.filter(|node| *node != own).collect(), group.0).await;
+            let committed = self.node.replicas.state(group).map_or(0, |state| state.committed);
+            let needed = committed.max(replica.view.applied());
+            if let Some(to) = relief(&told, group.0, replica.spec.replica, needed) {
+                let (group, heir) = (group.0, to.0);
+                tracing::warn!(group, to = heir, "the disk is full: another node is to lead");
+                hand_over(&replica, to).await;
+            }
+        }
+    }
+
+    /// What these nodes say of their replicas of a group, those that have answered so far.
+    async fn told(&mut self, mut nodes: Vec<NodeId>, group: u64) -> Vec<GroupStatus> {
+        nodes.retain(|node| !self.silent.contains(node));
+        let told = join_all(nodes.iter().map(|node| (self.asking)(*node, group))).await;
+        let silent = nodes.iter().zip(&told).filter(|(_, told)| told.is_none());
+        self.silent.extend(silent.map(|(node, _)| *node));
+        told.into_iter().flatten().flatten().collect()
+    }
+}
+
+async fn hand_over(replica: &Replica, to: ReplicaId) {
+    replica.host.push(Event::HandOver { group: replica.spec.group, to: Some(to) });
+    tokio::time::sleep(PAUSE).await;
 }
 
 /// Who is to lead in place of a leader that cannot apply: a follower of its that can, and that has applied everything that it
@@ -99,14 +137,6 @@ fn home(node: &Inner, replica: &Replica) -> Option<(NodeId, ReplicaId)> {
     strays.then_some((NodeId(first.node), ReplicaId(first.replica)))
 }
 
-/// The first-ranked replica, if it is up and close behind.
-async fn heir(node: &Inner, replica: &Replica) -> Option<ReplicaId> {
-    let (at, heir) = home(node, replica)?;
-    let statuses = node.replica_statuses(at, &[replica.spec.group.0], ASK_TIMEOUT).await.ok()?;
-    let own = statuses.iter().find(|status| status.group == replica.spec.group.0)?;
-    may_go_home(own, replica.spec.replica, replica.view.applied()).then_some(heir)
-}
-
 /// Whether a leader's first-ranked follower may have the leadership back.
 fn may_go_home(home: &GroupStatus, leader: u64, applied: u64) -> bool {
     let is_close = home.applied_index.saturating_add(LAG_MAX) >= applied;
@@ -115,7 +145,17 @@ fn may_go_home(home: &GroupStatus, leader: u64, applied: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use stator_storage::partition::Member;
+
     use super::*;
+    use crate::catalog::records::CATALOG_GROUP;
+    use crate::config::NodeConfig;
+    use crate::mailbox::{Inbox, mailbox};
+    use crate::node::Node;
+    use crate::node::replica_life::tests::{group, spec};
+    use crate::shell::HostEvent;
 
     fn follower(replica_id: u64, applied_index: u64) -> GroupStatus {
         let role = ReplicaRole::Follower.into();
@@ -128,6 +168,79 @@ mod tests {
             applied_index,
             ..Default::default()
         }
+    }
+
+    /// A node in memory that leads so many partitions of others, as far as it can tell; what their host is told comes there.
+    async fn leader_of(homes: &[u64]) -> (Node, Inbox<HostEvent>) {
+        let node = Node::embedded(NodeConfig::default(), true).await.expect("a node in memory");
+        node.wait_ready(Duration::from_secs(30)).await.expect("ready");
+        let catalog = node.inner.replicas.get(CATALOG_GROUP).expect("it is there");
+        let (host, inbox) = mailbox(1000);
+        for (number, home) in (0..).zip(homes) {
+            let mut spec = spec(number);
+            let members = [(2, *home), (1, 1), (3, 5 - *home)];
+            spec.members = members.map(|(replica, node)| Member { replica, node }).to_vec();
+            node.inner.replicas.insert(Arc::new(Replica {
+                spec: Arc::new(spec),
+                view: catalog.view.clone(),
+                data: catalog.data.clone(),
+                host: host.clone(),
+            }));
+        }
+        (node, inbox)
+    }
+
+    fn handed_over(inbox: &mut Inbox<HostEvent>) -> Vec<(u64, u64)> {
+        let mut events = Vec::new();
+        inbox.drain(&mut events, Some(Duration::ZERO));
+        let handed_over = events.iter().filter_map(|event| match event {
+            Event::HandOver { group, to: Some(to) } => Some((group.0, to.0)),
+            _ => None,
+        });
+        handed_over.collect()
+    }
+
+    /// Whom a look asks, if node 2 does not answer, and what else comes of each question.
+    async fn asked(node: &Node, leaves: bool, then: impl Fn() + Send + Sync) -> Vec<u64> {
+        let asked = Mutex::new(Vec::new());
+        let asking = |at: NodeId, group: u64| {
+            asked.lock().expect("no panic").push(at.0);
+            then();
+            let replica = if leaves { 3 } else { 2 };
+            let own = GroupStatus { group, ..follower(replica, u64::MAX) };
+            async move { (at.0 != 2).then(|| vec![own]) }.boxed()
+        };
+        let look = Look { node: &node.inner, asking: &asking, silent: BTreeSet::new() };
+        if leaves {
+            look.leave_all().await;
+        } else {
+            look.go_home().await;
+        }
+        asked.into_inner().expect("no panic")
+    }
+
+    #[tokio::test]
+    async fn who_does_not_answer_is_asked_once_in_a_look() {
+        let homes = [2, 2, 2, 3];
+        let (node, mut inbox) = leader_of(&homes).await;
+        assert_eq!(asked(&node, false, || {}).await, [2, 3]);
+        assert_eq!(handed_over(&mut inbox), [(group(3).0, 2)]);
+
+        node.inner.room.note_waited_for(true);
+        let asked = asked(&node, true, || {}).await;
+        assert_eq!(asked.iter().filter(|at| **at == 2).count(), 1, "{asked:?}");
+        let all: Vec<_> = (0..4).map(|number| (group(number).0, 3)).collect();
+        assert_eq!(handed_over(&mut inbox), all, "another one has answered");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_full_by_now_comes_before_going_home() {
+        let (node, mut inbox) = leader_of(&[3, 3, 3]).await;
+        let fills = || node.inner.room.note_waited_for(true);
+        assert_eq!(asked(&node, false, fills).await, [3]);
+        assert_eq!(handed_over(&mut inbox).len(), 1);
+        let empties = || node.inner.room.note_waited_for(false);
+        assert_eq!(asked(&node, true, empties).await.len(), 2, "of one partition");
     }
 
     #[test]

@@ -31,6 +31,9 @@ const STRANGER_PAUSE: Duration = Duration::from_millis(250);
 /// How long to wait after a round that failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long one member may take to take a node in; whoever asks again gets the same id.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How many nodes a cluster takes. Everybody knows all of them, and an id cannot be taken back.
 const NODES_MAX: usize = 256;
 const VERSION_BYTES_MAX: usize = 64;
@@ -206,15 +209,17 @@ pub(crate) async fn ask_to_join(
     loop {
         let mut why = "no member was named".to_owned();
         for member in members {
-            match grpc::connect(member).await {
-                Ok(channel) => match grpc::join(channel, request.clone()).await {
-                    Ok(response) => return Ok(response),
-                    Err(failed) if failed.is_invalid => {
-                        return Err(format!("{member} refuses this node: {}", failed.message));
-                    }
-                    Err(failed) => why = format!("{member}: {}", failed.message),
-                },
-                Err(error) => why = error,
+            let asking = async {
+                Ok::<_, String>(grpc::join(grpc::connect(member).await?, request.clone()).await)
+            };
+            match tokio::time::timeout(timeout.min(JOIN_TIMEOUT), asking).await {
+                Ok(Ok(Ok(response))) => return Ok(response),
+                Ok(Ok(Err(failed))) if failed.is_invalid => {
+                    return Err(format!("{member} refuses this node: {}", failed.message));
+                }
+                Ok(Ok(Err(failed))) => why = format!("{member}: {}", failed.message),
+                Ok(Err(error)) => why = error,
+                Err(_) => why = format!("{member}: no answer in time"),
             }
         }
         if tokio::time::Instant::now() >= deadline {
@@ -328,6 +333,30 @@ pub(super) fn recall(node: &Inner) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Takes what it is asked on one connection, which is sound, and never answers.
+    async fn says_nothing(listener: tokio::net::TcpListener) {
+        let (socket, _) = listener.accept().await.expect("somebody comes");
+        let mut connection = h2::server::handshake(socket).await.expect("a connection");
+        let mut held = Vec::new();
+        while let Some(request) = connection.accept().await {
+            held.push(request);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_member_that_says_nothing_is_not_waited_for_without_end() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let member = listener.local_addr().expect("an address").to_string();
+        let silent = tokio::spawn(says_nothing(listener));
+        let brief = Duration::from_millis(200);
+        let members = [member];
+        let asked = ask_to_join(&members, wire::JoinRequest::default(), brief);
+        let asked = tokio::time::timeout(Duration::from_secs(60), asked).await;
+        let why = asked.expect("it comes to an end").expect_err("nobody has answered");
+        assert!(why.contains("no answer in time"), "{why}");
+        silent.abort();
+    }
 
     #[test]
     fn who_joins_has_an_address_a_zone_and_a_version() {

@@ -98,7 +98,7 @@ pub(crate) struct Inner {
     hosts: Vec<HostMailbox>,
     appliers: Vec<ApplyMailbox>,
     /// One replica is made or removed at a time.
-    life: tokio::sync::Mutex<()>,
+    life: Arc<tokio::sync::Mutex<()>>,
     /// What is left of one replica is deleted at a time.
     deleting: Arc<tokio::sync::Mutex<()>>,
     request_counter: AtomicU64,

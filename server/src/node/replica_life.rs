@@ -18,8 +18,10 @@ use super::Inner;
 use crate::catalog::records::{PartitionRecord, TableRecord};
 use crate::replicas::Replica;
 use crate::shell::apply::ApplyEvent;
+use crate::shell::fatal_on_panic;
 
-/// How long a removal waits for the log. It is tried again later.
+/// How long a removal waits for what is being applied, and then for the log. It is tried again later.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(5);
 const TOMBSTONE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keys deleted in one step when a replica's data goes.
 const DELETE_STEP: usize = 2000;
@@ -55,7 +57,7 @@ impl Inner {
         specs: Vec<PartitionSpec>,
         fresh: bool,
     ) -> Result<(), String> {
-        let _one_at_a_time = self.life.lock().await;
+        let one_at_a_time = self.life.clone().lock_owned().await;
         let mut refusal = None;
         let (mut begun, mut starts) = (Vec::new(), Vec::new());
         for spec in specs {
@@ -78,11 +80,12 @@ impl Inner {
         if !begun.is_empty() {
             let engine = self.engine.clone();
             let made = tokio::task::spawn_blocking(move || {
-                initialise_all(engine.as_ref(), &begun)?;
+                let made = initialise_all(engine.as_ref(), &begun);
                 // Before the log hears of them: a log that knows a replica which the engine has lost could not be told from lost data.
-                engine.flush()
+                (made.and_then(|()| engine.flush()), one_at_a_time)
             });
-            let made = made.await.map_err(|_| "the engine failed")?;
+            // Until it is done, though nobody may wait for it any more: what comes late must not begin anew what runs by then.
+            let (made, _one_at_a_time) = made.await.map_err(|_| "the engine failed")?;
             made.map_err(|error| error.to_string())?;
             for (spec, recovered, fresh) in starts {
                 let group = spec.group;
@@ -188,7 +191,8 @@ impl Inner {
         }
         let ended: Vec<_> = groups.iter().map(|group| self.end_replica(*group)).collect();
         for (gone, tombstone) in ended {
-            gone.await.map_err(|_| "the node is stopping")?;
+            let gone = tokio::time::timeout(APPLY_TIMEOUT, gone).await;
+            gone.map_err(|_| "nothing is applied just now")?.map_err(|_| "the node is stopping")?;
             // Before their data go: a log that knows a replica which the engine has lost could not be told from lost data, and would
             // keep its entries for ever.
             let synced = tokio::time::timeout(TOMBSTONE_TIMEOUT, tombstone).await;
@@ -274,12 +278,12 @@ impl Inner {
             }
         };
         // What is left when the node stops is deleted after its next start.
-        tokio::spawn(async move {
+        tokio::spawn(fatal_on_panic(self.fatal(), "the deletion of a replica", async move {
             tokio::select! {
                 () = deleting => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
-        });
+        }));
     }
 }
 

@@ -157,7 +157,29 @@ async fn data_are_kept_until_the_log_knows_that_they_go() {
     settled(&node).await;
     // Nobody tells the log any more.
     node.inner.hosts.iter().for_each(crate::shell::HostMailbox::close);
-    tokio::time::pause();
-    node.inner.remove_replicas(vec![GROUP]).await.expect_err("the log has not synced it");
+    let why = node.inner.remove_replicas(vec![GROUP]).await.expect_err("it has not synced it");
+    assert!(why.contains("the log"), "{why}");
     assert!(is_held(&node));
+}
+
+#[tokio::test]
+async fn what_cannot_be_applied_just_now_holds_up_no_other_replica() {
+    let node = node().await;
+    ensure(&node).await.expect("made");
+    settled(&node).await;
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let hold = move |_: Option<&_>| {
+        // Its other side is dropped.
+        let _ = wait.recv();
+    };
+    let (group, act) = (GROUP, Box::new(hold));
+    node.inner.applier_of(GROUP).0.push(ApplyEvent::With { group, act });
+    let patience = Duration::from_secs(60);
+    let removed = tokio::time::timeout(patience, node.inner.remove_replicas(vec![GROUP])).await;
+    removed.expect("it comes to an end").expect_err("something may still be applied to it");
+    assert!(is_held(&node));
+    node.inner.begin_replicas(vec![spec(0)], true).await.expect("another one begins");
+    drop(go_on);
+    node.inner.remove_replicas(vec![GROUP]).await.expect("removed");
+    assert!(!is_held(&node));
 }

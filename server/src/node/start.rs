@@ -22,10 +22,10 @@ use crate::metrics::Metrics;
 use crate::peers::introduction::Introduction;
 use crate::peers::{Around, Peers};
 use crate::replicas::Replicas;
-use crate::shell::Fatal;
 use crate::shell::apply::{ApplyMailbox, ApplyShell};
 use crate::shell::flush::{FlushShell, Losses};
 use crate::shell::host::{HostShell, Outbound};
+use crate::shell::{Fatal, fatal_on_panic};
 use crate::snapshots;
 use crate::snapshots::files::SnapshotFiles;
 use crate::tables::{Table, Tables};
@@ -153,6 +153,7 @@ impl Node {
                     queue_bytes_max: config.memory_plan().peer_queues(),
                     metrics: metrics.clone(),
                     runtime: tokio::runtime::Handle::current(),
+                    fatal: fatal_by(&fatal, &failed),
                 },
             )
         });
@@ -216,7 +217,7 @@ impl Node {
             catalog: Arc::new(Table::catalog(&catalog)),
             hosts,
             appliers,
-            life: tokio::sync::Mutex::new(()),
+            life: Arc::default(),
             deleting: Arc::default(),
             request_counter: AtomicU64::new(0),
             joined: AtomicBool::new(false),
@@ -257,39 +258,72 @@ impl Node {
         if let Some(sockets) = sockets {
             node.open_doors(sockets)?;
         }
-        node.until_stopped(snapshots::send::run(inner.clone(), snapshot_orders));
-        node.until_stopped(membership::run(inner.clone()));
-        node.until_stopped(rebuild::run(inner.clone()));
+        let snapshots = snapshots::send::run(inner.clone(), snapshot_orders);
+        node.until_stopped("the sending of snapshots", snapshots);
+        node.until_stopped("the membership", membership::run(inner.clone()));
+        node.until_stopped("the rebuild", rebuild::run(inner.clone()));
         if inner.peers.is_some() {
-            node.until_stopped(balance::run(inner.clone()));
+            node.until_stopped("the balance of leaders", balance::run(inner.clone()));
         }
-        node.until_stopped(crate::catalog::controller::run(inner));
+        node.until_stopped("the controller", crate::catalog::controller::run(inner));
         Ok(node)
     }
 
-    /// Starts a task that is ended, wherever it is, when the node stops.
-    fn until_stopped(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Starts a task that is ended, wherever it is, when the node stops. If it panics the node cannot go on.
+    fn until_stopped(
+        &mut self,
+        what: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         let inner = self.inner.clone();
-        self.tasks.push(tokio::spawn(async move {
+        self.tasks.push(tokio::spawn(fatal_on_panic(inner.fatal(), what, async move {
             tokio::select! {
                 () = task => {}
                 () = inner.stopping() => {}
             }
-        }));
+        })));
+    }
+
+    /// Starts a task that ends when the node stops. If it ends before, the node cannot go on.
+    #[cfg_attr(not(feature = "grpc"), allow(dead_code, reason = "only doors do"))]
+    fn while_serving(
+        &mut self,
+        what: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let inner = self.inner.clone();
+        self.tasks.push(tokio::spawn(fatal_on_panic(inner.fatal(), what, async move {
+            task.await;
+            if !inner.is_stopping() {
+                inner.fail(&format!("{what} ended"));
+            }
+        })));
     }
 
     #[cfg(feature = "grpc")]
     fn open_doors(&mut self, sockets: Sockets) -> Result<(), StartError> {
         self.listening = Some(sockets.address()?);
         let door = crate::door::serve(self.inner.clone(), sockets.listener);
-        self.tasks.push(tokio::spawn(door));
+        self.while_serving("the door", door);
         #[cfg(feature = "server")]
         if let Some(admin) = sockets.admin {
             self.admin = Some(admin.local_addr().map_err(refused)?);
-            self.tasks.push(tokio::spawn(crate::door::serve_admin(self.inner.clone(), admin)));
+            let door = crate::door::serve_admin(self.inner.clone(), admin);
+            self.while_serving("the operators' door", door);
         }
         Ok(())
     }
+}
+
+/// Has the node told that it cannot go on, the first time.
+fn fatal_by(fatal: &Arc<watch::Sender<Option<String>>>, failed: &Arc<AtomicBool>) -> Fatal {
+    let (fatal, failed) = (fatal.clone(), failed.clone());
+    Arc::new(move |why| {
+        if !failed.swap(true, Ordering::Release) {
+            tracing::error!(why, "the node cannot go on");
+            fatal.send_replace(Some(why));
+        }
+    })
 }
 
 /// Starts the replicas that were found, goes on deleting what was being deleted, recalls who the others are, and begins the catalog
@@ -340,13 +374,7 @@ struct Shells<'a> {
 impl Shells<'_> {
     /// Told what a thread cannot go on after.
     fn fatal(&self) -> Fatal {
-        let (fatal, failed) = (self.fatal.clone(), self.failed.clone());
-        Arc::new(move |why| {
-            if !failed.swap(true, Ordering::Release) {
-                tracing::error!(why, "the node cannot go on");
-                fatal.send_replace(Some(why));
-            }
-        })
+        fatal_by(self.fatal, self.failed)
     }
 
     /// Starts one host with its applier.
@@ -433,12 +461,14 @@ impl Inner {
         entropy()
     }
 
+    /// Told what the node cannot go on after.
+    pub(crate) fn fatal(&self) -> Fatal {
+        fatal_by(&self.fatal, &self.failed)
+    }
+
     /// The node cannot go on.
     pub(crate) fn fail(&self, why: &str) {
-        if !self.failed.swap(true, Ordering::Release) {
-            tracing::error!(why, "the node cannot go on");
-            self.fatal.send_replace(Some(why.to_owned()));
-        }
+        (self.fatal())(why.to_owned());
     }
 
     /// The region that is written into stamps: none while a cluster is alone.
@@ -458,3 +488,7 @@ fn entropy() -> u64 {
     // The standard library seeds each of these from the operating system.
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
+
+#[cfg(test)]
+#[path = "start_tests.rs"]
+mod tests;

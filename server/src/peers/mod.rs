@@ -36,6 +36,7 @@ use self::refusing::Refusing;
 use crate::metrics::Metrics;
 use crate::node::room::Room;
 use crate::shell::host::Outbound;
+use crate::shell::{Fatal, fatal_on_panic};
 use crate::snapshots::send::{Order, Orders};
 
 /// How long a connection may take to come about.
@@ -74,6 +75,7 @@ pub(crate) struct Peers {
     pub(crate) full: Refusing,
     metrics: Arc<Metrics>,
     runtime: tokio::runtime::Handle,
+    fatal: Fatal,
 }
 
 /// One other node.
@@ -93,11 +95,14 @@ pub(crate) struct Around {
     pub(crate) queue_bytes_max: usize,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) runtime: tokio::runtime::Handle,
+    /// Told what the node cannot go on after.
+    pub(crate) fatal: Fatal,
 }
 
 impl Peers {
     pub(crate) fn new(own: Introduction, cluster_id: Option<String>, around: Around) -> Arc<Self> {
-        let Around { unreachable, snapshots, room, queue_bytes_max, metrics, runtime } = around;
+        let Around { unreachable, snapshots, room, queue_bytes_max, metrics, runtime, fatal } =
+            around;
         Arc::new(Self {
             queues: Pool::new(queue_bytes_max),
             credentials: RwLock::new(Credentials::new(&own, cluster_id.as_deref())),
@@ -117,6 +122,7 @@ impl Peers {
             full: Refusing::default(),
             metrics,
             runtime,
+            fatal,
         })
     }
 
@@ -243,7 +249,8 @@ impl Peers {
         });
         nodes.insert(node, peer.clone());
         let link = link::Link { node, peers: Arc::downgrade(self), queue: peer.queue.clone() };
-        self.runtime.spawn(link.run());
+        let link = fatal_on_panic(self.fatal.clone(), "the stream to a node", link.run());
+        self.runtime.spawn(link);
     }
 
     /// The incarnation of a node's data directory, as the catalog knows it, or this node's own file.

@@ -33,6 +33,7 @@ fn reporting() -> (Arc<Peers>, Reported) {
         queue_bytes_max: 1 << 20,
         metrics,
         runtime,
+        fatal: Arc::new(|why| panic!("{why}")),
     };
     (Peers::new(own, None, around), reported)
 }

@@ -69,6 +69,13 @@ pub(crate) enum ApplyEvent {
     },
 }
 
+impl ApplyEvent {
+    /// Whether a replica comes or goes by it.
+    const fn begins_or_ends(&self) -> bool {
+        matches!(self, Self::Add { .. } | Self::Remove { .. })
+    }
+}
+
 /// The apply thread's mailbox. What waits in it is bounded by the hosts, by bytes per group.
 #[derive(Clone)]
 pub(crate) struct ApplyMailbox(pub(crate) Mailbox<ApplyEvent>);
@@ -314,6 +321,9 @@ impl ApplyShell {
             Ok(false) => return,
             Err(error) if is_engines(&error) => self.recover(replicas, group, error),
             Err(error) => return self.fail(replicas, group, &error),
+        }
+        if !replicas.contains_key(&group) {
+            return;
         }
         // If jobs wait, the first of them will tell: an engine that fails at it may lose the snapshot each time.
         if installing.waiting.is_empty()

@@ -1,7 +1,7 @@
 //! An engine that fails under the apply thread.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use stator_storage::disk::{CrashDisk, Fault, FaultOp};
@@ -104,6 +104,10 @@ impl Lab {
     }
 
     fn start_with(comes_back: bool, snapshots: Option<Arc<SnapshotFiles>>) -> Self {
+        Self::start_in(Arc::new(Room::new(None, 0, Arc::new(RealClock))), comes_back, snapshots)
+    }
+
+    fn start_in(room: Arc<Room>, comes_back: bool, snapshots: Option<Arc<SnapshotFiles>>) -> Self {
         let script = Fickle { comes_back, ..Fickle::default() };
         let engine = Arc::new(Scripted { memory: MemoryEngine::new(), script });
         let mark = AppliedMark { index: 10, term: TERM, voters: vec![1, 2, 3] };
@@ -134,7 +138,7 @@ impl Lab {
             metrics: Arc::new(Metrics::new(1, 0)),
             snapshots,
             losses: Arc::new(Losses::default()),
-            room: Arc::new(Room::new(None, 0, Arc::new(RealClock))),
+            room,
         };
         let thread = shell.spawn(0).expect("a thread");
         let view = Arc::new(ReplicaView::default());
@@ -215,6 +219,27 @@ fn a_thread_that_is_to_end_does_not_wait_for_its_engine() {
     eventually("it ends", || lab.thread.is_finished());
     lab.thread.join().expect("without a panic");
     assert_eq!(*lab.ends.lock().expect("no panic"), [""; 0]);
+}
+
+#[test]
+fn a_replica_is_removed_while_the_engine_waits_for_room() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // More than any disk has.
+    let (dir, min_free) = (dir.path().to_owned(), u64::MAX / 2);
+    let room = Arc::new(Room::new(Some(dir), min_free, Arc::new(RealClock)));
+    let lab = Lab::start_in(room.clone(), true, None);
+    lab.fail_next(Fails::Before);
+    lab.apply(11);
+    eventually("it waits", || room.reads_refusal().is_some());
+    lab.apply(12);
+    let is_removed = Arc::new(AtomicBool::new(false));
+    let told = is_removed.clone();
+    let done = Box::new(move || told.store(true, Ordering::SeqCst));
+    lab.mailbox.0.push(ApplyEvent::Remove { group: GROUP, done });
+    eventually("it is removed", || is_removed.load(Ordering::SeqCst));
+    assert!(room.reads_refusal().is_some() && lab.reopened() == 0);
+    lab.mailbox.0.close();
+    lab.thread.join().expect("without a panic");
 }
 
 #[test]

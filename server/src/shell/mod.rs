@@ -12,9 +12,11 @@ pub(crate) mod host;
 #[cfg(test)]
 mod scripted;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt;
 use stator_consensus::{Answer, Event};
 use stator_storage::partition::{PartitionEvaluator, PartitionOutcome};
 use tokio::sync::oneshot;
@@ -33,6 +35,17 @@ impl Drop for FatalOnPanic {
             let name = std::thread::current().name().unwrap_or("a thread").to_owned();
             (self.0)(format!("{name} panicked"));
         }
+    }
+}
+
+/// The same for a task: nobody would notice that it is not there any more.
+pub(crate) async fn fatal_on_panic(
+    fatal: Fatal,
+    what: &'static str,
+    task: impl Future<Output = ()> + Send,
+) {
+    if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        fatal(format!("{what} panicked"));
     }
 }
 

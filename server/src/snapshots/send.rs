@@ -3,18 +3,22 @@
 //! A transfer begins when a host wants a snapshot, and ends with a report to the host (R9), or when the host has given it up. Each
 //! of its waits has an end: for its turn, for the host to announce it, for room on the stream, for the receipt. A stream that
 //! breaks is resumed behind what the receiver has.
+//!
+//! A receiver that takes little and never stops would keep a turn for hours. While others wait its transfer gives the turn up, and
+//! goes on from where it is with the next one. One that gets on keeps its turn to the end: many large transfers are sent faster
+//! one after another, and none of them is given up half sent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use stator_consensus::{Event, GroupId, NodeId, PeerMessage, ReplicaId};
 use stator_proto::peer::v1 as wire;
 use stator_proto::peer::v1::snapshot_frame::Frame;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::pace::Pace;
@@ -29,6 +33,12 @@ use crate::peers::grpc::{Client, connect};
 const TRANSFERS_MAX: usize = 2;
 /// How long a transfer waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(120);
+/// The same for one that has given a turn up: its receiver has some of it, and the host waits for a little longer than that.
+const NEXT_TURN_TIMEOUT: Duration = Duration::from_secs(480);
+/// After how long of waiting for a slow receiver a turn is given up, if others wait for one.
+const SLOW_TURN_MAX: Duration = Duration::from_secs(60);
+/// How long a receiver may take for a frame, one with another, without being slow.
+const FRAME_TIME: Duration = Duration::from_secs(1);
 /// How long the host may take to announce a snapshot that is prepared. Raft offers it with its next heartbeat.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the receiver may take to make room for one more frame.
@@ -75,7 +85,7 @@ impl Underway {
 
 /// Carries out the hosts' orders until the node stops.
 pub(crate) async fn run(node: Arc<Inner>, mut orders: mpsc::UnboundedReceiver<Order>) {
-    let turns = Arc::new(Semaphore::new(TRANSFERS_MAX));
+    let turns = Arc::new(Turns::new(TRANSFERS_MAX, SLOW_TURN_MAX));
     let pace = Arc::new(Pace::new(node.config.snapshot_rate.bytes()));
     let mut underway: BTreeMap<GroupId, Underway> = BTreeMap::new();
     let mut tasks = JoinSet::new();
@@ -127,6 +137,81 @@ pub(crate) async fn run(node: Arc<Inner>, mut orders: mpsc::UnboundedReceiver<Or
     }
 }
 
+/// The turns of the transfers.
+struct Turns {
+    free: Semaphore,
+    /// How many transfers wait for one.
+    waiting: AtomicUsize,
+    slow_max: Duration,
+}
+
+impl Turns {
+    fn new(count: usize, slow_max: Duration) -> Self {
+        Self { free: Semaphore::new(count), waiting: AtomicUsize::new(0), slow_max }
+    }
+
+    /// A transfer's turn, which it does not have yet.
+    const fn turn(&self) -> Turn<'_> {
+        Turn { turns: self, held: None, frames: 0, stalled: Duration::ZERO }
+    }
+}
+
+/// One transfer's turn.
+struct Turn<'a> {
+    turns: &'a Turns,
+    held: Option<SemaphorePermit<'a>>,
+    /// The frames that the receiver has taken in this turn, and how long they have waited for it.
+    frames: u32,
+    stalled: Duration,
+}
+
+impl Turn<'_> {
+    /// Waits for it, unless the transfer has it.
+    async fn take(&mut self, wait_max: Duration) -> Result<(), String> {
+        if self.held.is_some() {
+            return Ok(());
+        }
+        let _waiting = Waiting::among(&self.turns.waiting);
+        let held = timeout(wait_max, self.turns.free.acquire()).await;
+        let held = held.map_err(|_| "others took too long")?;
+        self.held = Some(held.map_err(|_| "the node is stopping")?);
+        (self.frames, self.stalled) = (0, Duration::ZERO);
+        Ok(())
+    }
+
+    /// The receiver has taken a frame, for which it took so long.
+    fn taken(&mut self, stalled: Duration) {
+        self.frames = self.frames.saturating_add(1);
+        self.stalled += stalled;
+    }
+
+    /// Gives the turn up if the receiver is slow and others wait.
+    fn is_given_up(&mut self) -> bool {
+        let is_slow = self.stalled >= self.turns.slow_max.max(FRAME_TIME * self.frames);
+        let is_over = is_slow && self.turns.waiting.load(Ordering::Relaxed) > 0;
+        if is_over {
+            self.held = None;
+        }
+        is_over
+    }
+}
+
+/// Counts among those who wait for as long as it is there.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn among(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One transfer.
 struct Transfer {
     node: Arc<Inner>,
@@ -163,7 +248,7 @@ impl Transfer {
     async fn run(
         &self,
         mut report: Report<'_>,
-        turns: &Semaphore,
+        turns: &Turns,
         announced: oneshot::Receiver<(NodeId, PeerMessage)>,
     ) {
         match self.send(turns, announced).await {
@@ -184,12 +269,11 @@ impl Transfer {
 
     async fn send(
         &self,
-        turns: &Semaphore,
+        turns: &Turns,
         announced: oneshot::Receiver<(NodeId, PeerMessage)>,
     ) -> Result<(), String> {
-        let turn = timeout(TURN_TIMEOUT, turns.acquire()).await;
-        let _turn =
-            turn.map_err(|_| "others took too long")?.map_err(|_| "the node is stopping")?;
+        let mut turn = turns.turn();
+        turn.take(TURN_TIMEOUT).await?;
         let id = self.node.new_snapshot_id();
         let mut source = Source::begin(self.node.applier_of(self.group), self.group, id).await?;
         let header = &source.header;
@@ -212,20 +296,22 @@ impl Transfer {
         let (to_node, message) = announced
             .map_err(|_| "it is not wanted any more")?
             .map_err(|_| "the node is stopping")?;
-        self.stream_until_whole(&mut source, to_node, &message).await
+        self.stream_until_whole(&mut source, &mut turn, to_node, &message).await
     }
 
     /// Sends, and resumes what breaks, as long as that brings anything further.
     async fn stream_until_whole(
         &self,
         source: &mut Source,
+        turn: &mut Turn<'_>,
         to_node: NodeId,
         message: &PeerMessage,
     ) -> Result<(), String> {
         let header = self.header(&source.header, message);
         let (mut next, mut attempts) = (0, 0);
         loop {
-            let why = match self.stream(source, to_node, &header, next).await {
+            turn.take(NEXT_TURN_TIMEOUT).await?;
+            let why = match self.stream(source, turn, to_node, &header, next).await {
                 Ok(receipt) if receipt.complete => return Ok(()),
                 Ok(receipt) => format!("it was taken as far as frame {}", receipt.next_chunk),
                 Err(why) => why,
@@ -289,6 +375,7 @@ impl Transfer {
     async fn stream(
         &self,
         source: &mut Source,
+        turn: &mut Turn<'_>,
         to_node: NodeId,
         header: &wire::SnapshotFrame,
         from: u64,
@@ -296,7 +383,7 @@ impl Transfer {
         let client = self.client(to_node).await?;
         let (frames, outgoing) = mpsc::channel(FRAMES_MAX);
         let call = client.send_snapshot(ReceiverStream::new(outgoing));
-        let feed = self.feed(source, frames, header, from);
+        let feed = self.feed(source, turn, frames, header, from);
         tokio::pin!(call, feed);
         let fed = tokio::select! {
             // The receiver has said all it has to say before it has been sent everything.
@@ -319,6 +406,7 @@ impl Transfer {
     async fn feed(
         &self,
         source: &mut Source,
+        turn: &mut Turn<'_>,
         frames: mpsc::Sender<wire::SnapshotFrame>,
         header: &wire::SnapshotFrame,
         from: u64,
@@ -335,8 +423,14 @@ impl Transfer {
                 Next::Frame(data) => {
                     self.pace.take(data.len()).await;
                     let crc32 = crc32fast::hash(&data);
-                    put(frame(Frame::Chunk(wire::SnapshotChunk { number, data, crc32 }))).await?;
+                    let chunk = frame(Frame::Chunk(wire::SnapshotChunk { number, data, crc32 }));
+                    let begun = Instant::now();
+                    put(chunk).await?;
                     self.goes_on(number);
+                    turn.taken(begun.elapsed());
+                    if turn.is_given_up() {
+                        return Err("the receiver is slow, and others wait".to_owned());
+                    }
                 }
                 Next::End(applied_index) => {
                     let end = wire::SnapshotEnd { chunks: number, applied_index };

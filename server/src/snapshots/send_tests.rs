@@ -72,18 +72,22 @@ fn words(inbox: &mut Inbox<HostEvent>, group: GroupId) -> usize {
     events.iter().filter(|event| is_word(event)).count()
 }
 
-#[tokio::test]
-async fn the_host_hears_of_what_is_sent_for_the_first_time() {
-    let (node, group) = node(20).await;
-    let mut inbox = overheard(&node.inner, group);
-    let transfer = Transfer {
+fn transfer(node: &Node, group: GroupId) -> Transfer {
+    Transfer {
         node: node.inner.clone(),
         pace: Arc::new(Pace::new(u64::MAX)),
         group,
         to: TO,
         given_up: Arc::default(),
         told: AtomicU64::new(0),
-    };
+    }
+}
+
+#[tokio::test]
+async fn the_host_hears_of_what_is_sent_for_the_first_time() {
+    let (node, group) = node(20).await;
+    let mut inbox = overheard(&node.inner, group);
+    let transfer = transfer(&node, group);
     let applier = node.inner.applier_of(group);
     let mut source = Source::begin(applier, group, 1).await.expect("begun");
     let header = frame(Frame::Header(wire::SnapshotHeader::default()));
@@ -102,7 +106,10 @@ async fn the_host_hears_of_what_is_sent_for_the_first_time() {
         }
         last
     };
-    let (fed, last) = tokio::join!(transfer.feed(&mut source, frames, &header, 0), taken);
+    let turns = Turns::new(1, Duration::MAX);
+    let mut turn = turns.turn();
+    let feed = transfer.feed(&mut source, &mut turn, frames, &header, 0);
+    let (fed, last) = tokio::join!(feed, taken);
     fed.expect("sent");
     assert!(last >= 2 * FRAMES_PER_WORD, "{last} frames");
     assert_eq!(told.len() as u64 + words(&mut inbox, group) as u64, last / FRAMES_PER_WORD);
@@ -113,8 +120,65 @@ async fn the_host_hears_of_what_is_sent_for_the_first_time() {
     for from in [0, FRAMES_PER_WORD, last] {
         let (frames, mut sent) = mpsc::channel(FRAMES_MAX);
         let taken = async { while sent.recv().await.is_some() {} };
-        let (fed, ()) = tokio::join!(transfer.feed(&mut source, frames, &header, from), taken);
+        let feed = transfer.feed(&mut source, &mut turn, frames, &header, from);
+        let (fed, ()) = tokio::join!(feed, taken);
         fed.expect("sent once more");
         assert_eq!(words(&mut inbox, group), 0, "from {from}");
     }
+}
+
+#[tokio::test]
+async fn a_slow_receiver_lets_others_have_a_turn() {
+    let (node, group) = node(4).await;
+    let transfer = transfer(&node, group);
+    let mut source = Source::begin(node.inner.applier_of(group), group, 1).await.expect("begun");
+    let header = frame(Frame::Header(wire::SnapshotHeader::default()));
+    // So that a receiver is slow at once.
+    let turns = Turns::new(1, Duration::ZERO);
+    let mut turn = turns.turn();
+    turn.take(TURN_TIMEOUT).await.expect("nobody has it");
+    turn.stalled = FRAME_TIME * 1000;
+
+    // As long as nobody waits it goes on.
+    let (frames, mut sent) = mpsc::channel(FRAMES_MAX);
+    let taken = async { while sent.recv().await.is_some() {} };
+    let feed = transfer.feed(&mut source, &mut turn, frames, &header, 0);
+    tokio::join!(feed, taken).0.expect("sent to the end");
+    assert!(turn.held.is_some());
+
+    let (frames, mut sent) = mpsc::channel(FRAMES_MAX);
+    let taken = async {
+        let mut count = 0;
+        while sent.recv().await.is_some() {
+            count += 1;
+        }
+        count
+    };
+    let mut other = turns.turn();
+    let other_has_it = async {
+        other.take(TURN_TIMEOUT).await.expect("it is given up");
+        other
+    };
+    let feed = transfer.feed(&mut source, &mut turn, frames, &header, 0);
+    let (other, fed, count) = tokio::join!(other_has_it, feed, taken);
+    fed.expect_err("it is to be resumed");
+    assert_eq!(count, 2, "the header and a frame");
+    // It comes again once the other has had its turn, and counts anew.
+    drop(other);
+    turn.take(NEXT_TURN_TIMEOUT).await.expect("its next turn");
+    assert_eq!((turn.frames, turn.stalled), (0, Duration::ZERO));
+}
+
+#[tokio::test]
+async fn a_receiver_that_gets_on_keeps_its_turn() {
+    let turns = Turns::new(1, Duration::from_secs(60));
+    let mut turn = turns.turn();
+    turn.take(TURN_TIMEOUT).await.expect("nobody has it");
+    let _waiting = Waiting::among(&turns.waiting);
+    for _ in 0..1000 {
+        turn.taken(FRAME_TIME - Duration::from_millis(1));
+        assert!(!turn.is_given_up(), "after {} frames", turn.frames);
+    }
+    turn.taken(FRAME_TIME * 2);
+    assert!(turn.is_given_up() && turn.held.is_none());
 }

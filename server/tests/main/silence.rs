@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stator_model::api::{
-    BatchGetItem, GetItem, KeysAndAttributes, PutItem, Query, QueryAnswer, Scan,
+    BatchGetItem, DeleteTable, DescribeTable, GetItem, KeysAndAttributes, PutItem, Query,
+    QueryAnswer, Scan,
 };
 use stator_model::error::Applied;
 use stator_model::{Answer, AttributeValue, EncodedItem, ErrorKind, Item, Request};
@@ -13,8 +14,10 @@ use stator_proto::peer::v1 as wire;
 use stator_server::config::NodeConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
-use crate::cluster::{Cluster, get, put};
+use crate::cluster::{Cluster, PATIENCE, call, get, put};
+use crate::joining::seen_by;
 use crate::peers::Sender;
 
 /// What a call may take here: less than until its connection is found to be dead, which is after 10 s.
@@ -195,4 +198,31 @@ async fn reads_find_another_leader_and_writes_say_what_they_know() {
         drop(others);
         cluster.wait_equal().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_come_and_go_while_a_node_says_nothing() {
+    let (cluster, doors) = behind_doors().await;
+    cluster.create_table("music").await;
+    put(&cluster.node(0), "music", "song", "old").await;
+    let leader = seen_by(&cluster, 0).await.catalog_leader_node_id.expect("a leader");
+    let leader = usize::try_from(leader).expect("a number") - 1;
+    let (silent, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    doors[silent].shut.send_replace(true);
+    cluster.create_table_on("films", &[leader, other]).await;
+
+    let node = cluster.node(leader);
+    call(&node, DeleteTable { table_name: "music".into() }).await.expect("deleted");
+    let deadline = Instant::now() + PATIENCE;
+    while let Ok(described) = call(&node, DescribeTable { table_name: "music".into() }).await {
+        assert!(Instant::now() < deadline, "its name is not free: {described:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+    cluster.create_table_on("music", &[leader, other]).await;
+    assert_eq!(get(&node, "music", "song").await, None);
+
+    doors[silent].shut.send_replace(false);
+    drop(node);
+    let held = cluster.wait_equal().await;
+    assert_eq!(held.len(), 3, "the catalog and two partitions: {held:?}");
 }

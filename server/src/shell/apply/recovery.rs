@@ -2,7 +2,8 @@
 //!
 //! All replicas share it, so all may have lost something. It is applied once more from the log, which holds everything the engine
 //! has not flushed, or installed once more from a snapshot's file, which stays until then. Until it has caught up, a replica answers
-//! no reads. On a full disk that waits for room, and the engine is read as it is meanwhile.
+//! no reads. On a full disk that waits for room, and the engine is read as it is meanwhile; replicas are removed all the same, for
+//! that is how an operator makes room.
 //!
 //! An engine that fails on and on for another reason ends the node, and so does a log that cannot be read back: the log has it all,
 //! and others lead meanwhile. Each replica counts the time for itself, until it has got further than where the engine failed: an
@@ -14,7 +15,7 @@ use stator_storage::log::Log;
 use stator_storage::machine::{Applier, Committed, GroupId};
 use stator_storage::{Error, Result};
 
-use super::{All, ApplyShell, Applying, Phase, is_engines};
+use super::{All, ApplyEvent, ApplyShell, Applying, Phase, is_engines};
 use crate::snapshots::install::Reached;
 
 /// How long to wait before a failed engine is opened once more.
@@ -54,7 +55,9 @@ impl ApplyShell {
             _ => Reached::ALL,
         };
         let mut since = former.map(|former| former.since);
-        if !self.wait_for_room(&mut since) || !self.comes_back(replicas, &mut since, failure) {
+        if !self.wait_for_room(replicas, &mut since)
+            || !self.comes_back(replicas, &mut since, failure)
+        {
             return replicas.clear();
         }
         if let Some(replica) = replicas.get_mut(&group) {
@@ -66,7 +69,7 @@ impl ApplyShell {
     /// An engine that has failed on a full disk can be read as long as it is not closed: if there is no spare room for what is to
     /// be applied, it stays open until the reserve is back, with which it will not fail again at once. Answers whether there is
     /// room; if not, the node is to end.
-    fn wait_for_room(&self, failing_since: &mut Option<Instant>) -> bool {
+    fn wait_for_room(&self, replicas: &mut All, failing_since: &mut Option<Instant>) -> bool {
         if self.room.is_ample() || self.room.spend_spare() {
             return true;
         }
@@ -75,6 +78,10 @@ impl ApplyShell {
         while !self.room.is_ample() {
             if self.inbox.is_closed() {
                 return false;
+            }
+            // They overtake what waits: nothing of that is for one that is not here yet, and what is for one that has gone is dropped.
+            for event in self.inbox.take_if(ApplyEvent::begins_or_ends) {
+                self.handle(replicas, event);
             }
             std::thread::sleep(REOPEN_PAUSE);
         }
