@@ -139,6 +139,10 @@ impl Ground for Here<'_> {
         self.node.catalog_put(&dropped_to_item(table), &self.cx()).await
     }
 
+    async fn outlast_leases(&self) {
+        tokio::time::sleep(self.node.config.timing.election_timeout()).await;
+    }
+
     async fn free_name(&self, table: &TableRecord) -> Result<()> {
         self.node.catalog_free_name(table, &self.cx()).await
     }

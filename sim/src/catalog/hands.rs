@@ -1,6 +1,6 @@
 //! What the controller works on in a run: its ground, made of orders.
 
-use stator_consensus::{GroupId, NodeId};
+use stator_consensus::{Config, GroupId, NodeId};
 use stator_model::api::UpdateItem;
 use stator_model::schema::TableStatus;
 use stator_model::write::PreparedWrite;
@@ -95,6 +95,11 @@ impl Ground for Hands {
     async fn note_dropped(&self, table: &TableRecord) -> Result<()> {
         let put = requests::put(&dropped_to_item(table));
         self.write(put.prepare(&catalog_schema())).await.map(|_| ())
+    }
+
+    async fn outlast_leases(&self) {
+        let length = Config::default().election_timeout();
+        self.0.give(Order::Sleep(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX))).await;
     }
 
     async fn free_name(&self, table: &TableRecord) -> Result<()> {
