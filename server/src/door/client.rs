@@ -34,7 +34,7 @@ const DESCRIPTIONS_MAX: usize = 8;
 const PAGE_ROOM: usize = PAGE_BYTES_MAX + ITEM_BYTES_MAX;
 /// Pages that are read at once, for each thread that reads: one is ready to be read while the other is.
 const TURNS_PER_THREAD: usize = 2;
-/// How long a turn lasts: what is not read then is asked for in another one. A long read ends halfway.
+/// How long a page's first turn lasts: what is not read then is asked for in another one, of twice the time.
 const TURN: Duration = Duration::from_secs(2);
 /// How often a stream that waits for room looks whether there is some; and how long it waits at first, and at most, where the node
 /// takes no more.
@@ -380,7 +380,7 @@ async fn page<O: WireOperation + Clone>(
 ) -> Result<(O::ResponseMessage, Option<Held>, bool)> {
     let now = || node.clock.monotonic_ns();
     let left = || cx.left(now());
-    let (mut room, mut pause_if_busy) = (PAGE_ROOM, PAGE_PAUSE);
+    let (mut room, mut pause_if_busy, mut time) = (PAGE_ROOM, PAGE_PAUSE, TURN);
     loop {
         let mut pause = PAGE_PAUSE;
         let refused = 'turn: {
@@ -391,7 +391,7 @@ async fn page<O: WireOperation + Clone>(
             if let Some(None) = held {
                 break 'turn crate::serve::throttled();
             }
-            match call(node, request.clone(), bytes, &cx.for_an_attempt(TURN, now())).await {
+            match call(node, request.clone(), bytes, &cx.for_an_attempt(time, now())).await {
                 Ok(answer) => {
                     let mut asked = request.clone();
                     let more = next(&mut asked, &answer);
@@ -407,6 +407,9 @@ async fn page<O: WireOperation + Clone>(
                     crate::serve::throttled()
                 }
                 Err(error) if may_pass(&error) => {
+                    if error.kind() != ErrorKind::Throttling {
+                        time *= 2;
+                    }
                     let said = if let Retry::After(said) = error.retry() { said } else { pause };
                     pause = pause_if_busy.max(said);
                     pause_if_busy = (2 * pause_if_busy).min(PAGE_PAUSE_MAX);

@@ -7,6 +7,7 @@ use stator_consensus::group::FIRST_MARK;
 use stator_consensus::{
     Event, GroupSpec, Member, NodeId, Recovered, ReplicaId, ReplicaView, StartGroup,
 };
+use stator_storage::engine::Engine;
 use stator_storage::machine::{AppliedMark, GroupId};
 use stator_storage::partition::spec::list_specs;
 use stator_storage::partition::{
@@ -184,7 +185,7 @@ impl Inner {
     /// Removes replicas from here for good, whether they run, have failed, or were never made: they are never made again. Once this has
     /// answered, a crash does not bring them back. An attempt that was cut short is finished by the next one.
     pub(crate) async fn remove_replicas(&self, mut groups: Vec<GroupId>) -> Result<(), String> {
-        let _one_at_a_time = self.life.lock().await;
+        let one_at_a_time = self.life.clone().lock_owned().await;
         groups.retain(|group| !self.replicas.is_gone(*group));
         if groups.is_empty() {
             return Ok(());
@@ -202,26 +203,11 @@ impl Inner {
             groups.iter().for_each(|group| snapshots.forget(*group));
         }
         let (engine, removed) = (self.engine.clone(), groups.clone());
+        // Until that is done, though nobody may wait for it any more.
         let deleted = tokio::task::spawn_blocking(move || {
-            let mut held = list_specs(engine.as_ref())?;
-            let mut left = Vec::new();
-            for group in removed {
-                let Some(place) = held.iter().position(|spec| spec.group == group) else {
-                    continue;
-                };
-                // The first step says that the range is worth nothing any more; flushed, that survives a crash, and the next start
-                // goes on from there.
-                let mut deletion = Deletion::new(&held, held[place].clone());
-                if deletion.step(engine.as_ref(), DELETE_STEP)? {
-                    held.remove(place);
-                } else {
-                    left.push(deletion);
-                }
-            }
-            engine.flush()?;
-            Ok::<_, stator_storage::Error>(left)
+            (begin_deletions(engine.as_ref(), removed), one_at_a_time)
         });
-        let left = deleted.await.map_err(|_| "the engine failed")?;
+        let (left, _one_at_a_time) = deleted.await.map_err(|_| "the engine failed")?;
         for deletion in left.map_err(|error| error.to_string())? {
             self.delete_in_background(deletion);
         }
@@ -294,6 +280,27 @@ fn group_spec(spec: &PartitionSpec) -> GroupSpec {
         .iter()
         .map(|member| Member { replica: ReplicaId(member.replica), node: NodeId(member.node) });
     GroupSpec { group: spec.group, replica: ReplicaId(spec.replica), members: members.collect() }
+}
+
+/// Says of replicas that what the engine holds of them is worth nothing any more, and begins to delete it: what is left to delete.
+/// Flushed, that survives a crash, and the next start goes on from there.
+fn begin_deletions(
+    engine: &dyn Engine,
+    removed: Vec<GroupId>,
+) -> stator_storage::Result<Vec<Deletion>> {
+    let mut held = list_specs(engine)?;
+    let mut left = Vec::new();
+    for group in removed {
+        let Some(place) = held.iter().position(|spec| spec.group == group) else { continue };
+        let mut deletion = Deletion::new(&held, held[place].clone());
+        if deletion.step(engine, DELETE_STEP)? {
+            held.remove(place);
+        } else {
+            left.push(deletion);
+        }
+    }
+    engine.flush()?;
+    Ok(left)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use stator_model::{Error, Result};
 use stator_proto::peer::v1 as wire;
 use stator_proto::v1;
 use stator_storage::partition::{AppliedRecord, Counters};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Inner;
 use super::overview::Statuses;
@@ -21,8 +22,10 @@ use crate::serve::CallContext;
 
 /// How long another node may take to tell of itself.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many are told of the replicas here at once: it reads the engine, for each replica. The others wait in turn.
+/// How many are told of many replicas here at once: it reads the engine, for each replica. The others wait in turn.
 pub(super) const LOOKS_MAX: usize = 2;
+/// Who names no more than so many waits for nobody.
+const FEW: usize = 16;
 /// How long to wait for the catalog before telling what is known without it.
 const CATALOG_PATIENCE: Duration = Duration::from_millis(1500);
 
@@ -33,7 +36,9 @@ impl Inner {
         let is_wanted = |group: u64| wanted.is_empty() || wanted.contains(&group);
         let mut replicas = self.replicas.all();
         replicas.retain(|replica| is_wanted(replica.spec.group.0));
-        let counters = self.counters_of(&replicas).await;
+        let are_few = (1..=FEW).contains(&wanted.len());
+        let leave = if are_few { None } else { self.looks.clone().acquire_owned().await.ok() };
+        let counters = self.counters_of(&replicas, leave).await;
         let states = replicas.iter().zip(counters);
         let mut statuses: Vec<_> =
             states.map(|(replica, counters)| self.status_of(replica, counters)).collect();
@@ -53,10 +58,13 @@ impl Inner {
     }
 
     /// What the engine says that these replicas hold, read on a thread that may wait for the disk.
-    async fn counters_of(&self, replicas: &[Arc<Replica>]) -> Vec<Counters> {
+    async fn counters_of(
+        &self,
+        replicas: &[Arc<Replica>],
+        leave: Option<OwnedSemaphorePermit>,
+    ) -> Vec<Counters> {
         let groups: Vec<_> = replicas.iter().map(|replica| replica.spec.group).collect();
-        let (engine, looks) = (self.engine.clone(), self.looks.clone());
-        let leave = looks.acquire_owned().await;
+        let engine = self.engine.clone();
         let read = tokio::task::spawn_blocking(move || {
             let _leave = leave;
             let record = |group| AppliedRecord::read(engine.as_ref(), group).ok().flatten();

@@ -164,6 +164,8 @@ impl ApplyShell {
 
     fn handle(&self, replicas: &mut All, event: ApplyEvent) {
         match event {
+            // Its removal may have overtaken it.
+            ApplyEvent::Add { group, .. } if self.replicas.was_removed(group) => {}
             ApplyEvent::Add { group, applier, applied, view } => {
                 let (phase, failing) = (Phase::Serving, None);
                 replicas.insert(group, Applying { applier, applied, view, phase, failing });

@@ -94,6 +94,7 @@ struct Lab {
     mailbox: ApplyMailbox,
     inbox: Inbox<crate::shell::HostEvent>,
     thread: JoinHandle<()>,
+    replicas: Arc<Replicas>,
     /// What the node was told to end for.
     ends: Arc<Mutex<Vec<String>>>,
 }
@@ -128,12 +129,13 @@ impl Lab {
         let (apply, apply_inbox) = mailbox(usize::MAX);
         let ends = Arc::<Mutex<Vec<String>>>::default();
         let told = ends.clone();
+        let replicas = Arc::new(Replicas::default());
         let shell = ApplyShell {
             inbox: apply_inbox,
             host,
             engine: engine.clone(),
             log: log.clone(),
-            replicas: Arc::new(Replicas::default()),
+            replicas: replicas.clone(),
             fatal: Arc::new(move |why| told.lock().expect("no panic").push(why)),
             metrics: Arc::new(Metrics::new(1, 0)),
             snapshots,
@@ -143,7 +145,7 @@ impl Lab {
         let thread = shell.spawn(0).expect("a thread");
         let view = Arc::new(ReplicaView::default());
         apply.push(ApplyEvent::Add { group: GROUP, applier, applied: 10, view });
-        Self { engine, log, disk, mailbox: ApplyMailbox(apply), inbox, thread, ends }
+        Self { engine, log, disk, mailbox: ApplyMailbox(apply), inbox, thread, replicas, ends }
     }
 
     fn fail_next(&self, fails: Fails) {
@@ -206,6 +208,26 @@ fn eventually(what: &str, is: impl Fn() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "{what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn a_replica_whose_removal_has_overtaken_it_is_not_added() {
+    let lab = Lab::start(true);
+    let is_there = || {
+        let (tell, told) = std::sync::mpsc::channel();
+        let act: Act = Box::new(move |applier| tell.send(applier.is_some()).expect("awaited"));
+        lab.mailbox.0.push(ApplyEvent::With { group: GROUP, act });
+        told.recv_timeout(PATIENCE).expect("told")
+    };
+    assert!(is_there());
+    lab.replicas.note_removed(GROUP);
+    lab.mailbox.0.push(ApplyEvent::Remove { group: GROUP, done: Box::new(|| ()) });
+    let applier = PartitionApplier::open(lab.engine.clone(), spec(2)).expect("opens");
+    let view = Arc::new(ReplicaView::default());
+    lab.mailbox.0.push(ApplyEvent::Add { group: GROUP, applier, applied: 10, view });
+    assert!(!is_there());
+    lab.mailbox.0.close();
+    lab.thread.join().expect("without a panic");
 }
 
 #[test]

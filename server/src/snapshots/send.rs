@@ -398,9 +398,13 @@ impl Transfer {
     fn goes_on(&self, number: u64) {
         let is_due = number.is_multiple_of(FRAMES_PER_WORD);
         if is_due && self.told.fetch_max(number, Ordering::Relaxed) < number {
-            let (group, to) = (self.group, self.to);
-            self.node.replicas.tell(group, Event::SnapshotGoesOn { group, to });
+            self.tell_to_wait();
         }
+    }
+
+    fn tell_to_wait(&self) {
+        let (group, to) = (self.group, self.to);
+        self.node.replicas.tell(group, Event::SnapshotGoesOn { group, to });
     }
 
     async fn feed(
@@ -429,6 +433,7 @@ impl Transfer {
                     self.goes_on(number);
                     turn.taken(begun.elapsed());
                     if turn.is_given_up() {
+                        self.tell_to_wait();
                         return Err("the receiver is slow, and others wait".to_owned());
                     }
                 }

@@ -271,9 +271,18 @@ async fn watches_are_as_many_as_connections_and_checks_go_on() {
         wires.push(wire);
         held.push(begun);
     }
-    let check = HealthClient::new(channel(&node).await).check(HealthCheckRequest::default()).await;
-    assert_eq!(check.expect("told").into_inner().status(), ServingStatus::Serving);
-    drop(held);
+    // The node says now and then whether it serves.
+    let mut client = HealthClient::new(channel(&node).await);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let check = client.check(HealthCheckRequest::default()).await.expect("told");
+        if check.into_inner().status() == ServingStatus::Serving {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it serves");
+        sleep(std::time::Duration::from_millis(5)).await;
+    }
+    drop((client, held));
     for wire in wires {
         wire.vanish().await;
     }

@@ -2,8 +2,8 @@
 //!
 //! All replicas share it, so all may have lost something. It is applied once more from the log, which holds everything the engine
 //! has not flushed, or installed once more from a snapshot's file, which stays until then. Until it has caught up, a replica answers
-//! no reads. On a full disk that waits for room, and the engine is read as it is meanwhile; replicas are removed all the same, for
-//! that is how an operator makes room.
+//! no reads. On a full disk that waits for room, and the engine is read as it is meanwhile. Replicas are let go of all the same; what
+//! the engine holds of them goes once it is open again.
 //!
 //! An engine that fails on and on for another reason ends the node, and so does a log that cannot be read back: the log has it all,
 //! and others lead meanwhile. Each replica counts the time for itself, until it has got further than where the engine failed: an
