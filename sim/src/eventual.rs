@@ -44,7 +44,8 @@ impl Eventual {
 
     fn delay(&mut self) -> Ns {
         match self.rng.below(100) {
-            0..=4 => self.rng.between(MS, 50 * MS),
+            // Long enough for the data to be replaced, or lost and applied again.
+            0..=14 => self.rng.between(MS, 200 * MS),
             _ => self.rng.between(US, 50 * US),
         }
     }
@@ -56,7 +57,7 @@ impl World {
         if self.phase == Phase::Liveness {
             return;
         }
-        let again = self.now + self.eventual.rng.between(5 * MS, 75 * MS);
+        let again = self.now + self.eventual.rng.between(2 * MS, 40 * MS);
         self.queue.push(again, Action::Glance);
         let (node, item) = match self.eventual.last {
             Some(last) if self.eventual.rng.chance(500) => last,
