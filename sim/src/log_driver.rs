@@ -2,7 +2,7 @@
 
 use stator_consensus::Event;
 use stator_storage::Error;
-use stator_storage::log::{DiskOp, Record, read_stranded};
+use stator_storage::log::{DiskOp, Record, read_sources};
 use stator_storage::mutation::{Mutation, planted};
 
 use crate::faults::CrashKind;
@@ -91,7 +91,7 @@ impl World {
         }
         let access = &process.log.access;
         let stranded = access.core().stranded();
-        match read_stranded(&access.files, &stranded) {
+        match read_sources(&access.files, &stranded) {
             Ok(entries) => {
                 access.core().rewrite(&stranded, &entries);
                 self.reached.add("entries rewritten ahead", entries.len() as u64);

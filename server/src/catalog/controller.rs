@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-
 use stator_consensus::{GroupId, NodeId};
 use stator_model::Result;
 use stator_model::schema::TableStatus;

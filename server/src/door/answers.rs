@@ -298,7 +298,7 @@ pub(super) struct Outgoing {
     /// The leave to send page after page.
     _leaves: Vec<OwnedSemaphorePermit>,
     /// What ends it from without, if something does.
-    end: JoinSet<()>,
+    end: Option<JoinSet<()>>,
 }
 
 impl Outgoing {
@@ -310,7 +310,7 @@ impl Outgoing {
     /// A client that has not read all of it by then is cut off: nothing else takes back what waits for it with HTTP/2.
     pub(super) fn cut_off_after(&mut self, time: Duration, guest: &Arc<Guest>) {
         let guest = Arc::downgrade(guest);
-        self.end.spawn(async move {
+        self.end.get_or_insert_default().spawn(async move {
             tokio::time::sleep(time).await;
             if let Some(guest) = guest.upgrade() {
                 guest.cut_off();

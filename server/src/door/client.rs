@@ -34,7 +34,7 @@ const DESCRIPTIONS_MAX: usize = 8;
 const PAGE_ROOM: usize = PAGE_BYTES_MAX + ITEM_BYTES_MAX;
 /// Pages that are read at once, for each thread that reads: one is ready to be read while the other is.
 const TURNS_PER_THREAD: usize = 2;
-/// How long a page's first turn lasts: what is not read then is asked for in another one, of twice the time.
+/// How long a page's first turn lasts: what is not read then is asked for in another one, of twice the time if it needed this one.
 const TURN: Duration = Duration::from_secs(2);
 /// How often a stream that waits for room looks whether there is some; and how long it waits at first, and at most, where the node
 /// takes no more.
@@ -391,7 +391,8 @@ async fn page<O: WireOperation + Clone>(
             if let Some(None) = held {
                 break 'turn crate::serve::throttled();
             }
-            match call(node, request.clone(), bytes, &cx.for_an_attempt(time, now())).await {
+            let began = now();
+            match call(node, request.clone(), bytes, &cx.for_an_attempt(time, began)).await {
                 Ok(answer) => {
                     let mut asked = request.clone();
                     let more = next(&mut asked, &answer);
@@ -407,7 +408,8 @@ async fn page<O: WireOperation + Clone>(
                     crate::serve::throttled()
                 }
                 Err(error) if may_pass(&error) => {
-                    if error.kind() != ErrorKind::Throttling {
+                    // Most of it: what looks for a leader gives up a little before the end. Refusals that come at once lengthen nothing.
+                    if Duration::from_nanos(now() - began) >= time / 2 {
                         time *= 2;
                     }
                     let said = if let Retry::After(said) = error.retry() { said } else { pause };

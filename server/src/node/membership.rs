@@ -212,14 +212,14 @@ pub(crate) async fn ask_to_join(
             let asking = async {
                 Ok::<_, String>(grpc::join(grpc::connect(member).await?, request.clone()).await)
             };
-            match tokio::time::timeout(timeout.min(JOIN_TIMEOUT), asking).await {
-                Ok(Ok(Ok(response))) => return Ok(response),
-                Ok(Ok(Err(failed))) if failed.is_invalid => {
+            let asked = tokio::time::timeout(timeout.min(JOIN_TIMEOUT), asking).await;
+            match asked.unwrap_or_else(|_| Err(format!("{member}: no answer in time"))) {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(failed)) if failed.is_invalid => {
                     return Err(format!("{member} refuses this node: {}", failed.message));
                 }
-                Ok(Ok(Err(failed))) => why = format!("{member}: {}", failed.message),
-                Ok(Err(error)) => why = error,
-                Err(_) => why = format!("{member}: no answer in time"),
+                Ok(Err(failed)) => why = format!("{member}: {}", failed.message),
+                Err(error) => why = error,
             }
         }
         if tokio::time::Instant::now() >= deadline {

@@ -324,14 +324,9 @@ impl ApplyShell {
             Err(error) if is_engines(&error) => self.recover(replicas, group, error),
             Err(error) => return self.fail(replicas, group, &error),
         }
-        if !replicas.contains_key(&group) {
-            return;
-        }
+        let Some(replica) = replicas.get_mut(&group) else { return };
         // If jobs wait, the first of them will tell: an engine that fails at it may lose the snapshot each time.
-        if installing.waiting.is_empty()
-            && let Some(replica) = replicas.get_mut(&group)
-            && matches!(replica.phase, Phase::Serving)
-        {
+        if installing.waiting.is_empty() && matches!(replica.phase, Phase::Serving) {
             replica.failing = None;
         }
         match installing.restored {

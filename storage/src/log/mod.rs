@@ -46,7 +46,7 @@ pub use self::core::{DiskOp, LogCore, Pressure, SegmentFile, Write};
 pub use self::files::Files;
 pub use self::format::fuzz_segment;
 pub use self::index::{Located, Place};
-pub use self::read::{Source, read_entries, read_stranded};
+pub use self::read::{Source, read_entries, read_sources};
 pub use self::recovery::recover;
 pub use self::writer::Log;
 

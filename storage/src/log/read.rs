@@ -45,7 +45,7 @@ pub fn read_entries(
     let mut sources = locate()?;
     for _ in 0..TRIES {
         let of_group: Vec<_> = sources.iter().map(|source| (group, *source)).collect();
-        match read_stranded(files, &of_group) {
+        match read_sources(files, &of_group) {
             Ok(entries) => return Ok(entries),
             Err(error) => {
                 let again = locate()?;
@@ -59,11 +59,11 @@ pub fn read_entries(
     Err(Error::LogBusy("the entries were replaced again and again while they were read".to_owned()))
 }
 
-/// Reads entries of several groups, which stay where they are meanwhile: nothing is being written.
+/// Reads entries, of one group or several, from where they are: with an answer that may be wrong if they do not stay there meanwhile.
 ///
 /// # Errors
 /// `Corruption`, and what the disk answers.
-pub fn read_stranded(files: &Files, stranded: &[(GroupId, Source)]) -> Result<Vec<LogEntry>> {
+pub fn read_sources(files: &Files, stranded: &[(GroupId, Source)]) -> Result<Vec<LogEntry>> {
     let mut entries = Vec::with_capacity(stranded.len());
     for (near, range) in spans(stranded) {
         let Some((_, first)) = near.first() else { break };

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::log::read::{read_entries, read_stranded};
+use crate::log::read::{read_entries, read_sources};
 use crate::log::{
     Files, LogCore, LogEntry, LogOptions, LogStats, Mark, Pressure, Record, Recovery, recover,
 };
@@ -266,7 +266,7 @@ impl Shared {
             return (state, true);
         }
         drop(state);
-        let read = read_stranded(&self.files, &stranded);
+        let read = read_sources(&self.files, &stranded);
         state = self.state();
         match read {
             Ok(entries) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::disk::{Crash, CrashDisk, Disk};
 use crate::error::Result;
 use crate::log::{
-    Files, LogCore, LogEntry, LogOptions, Recovery, Write, read_entries, read_stranded, recover,
+    Files, LogCore, LogEntry, LogOptions, Recovery, Write, read_entries, read_sources, recover,
 };
 use crate::machine::GroupId;
 
@@ -35,7 +35,7 @@ impl Node {
     /// The next write, with what is to be rewritten ahead.
     pub(crate) fn next_write(&mut self) -> Result<Option<Write>> {
         let stranded = self.core.stranded();
-        let entries = read_stranded(&self.files, &stranded)?;
+        let entries = read_sources(&self.files, &stranded)?;
         self.core.rewrite(&stranded, &entries);
         Ok(self.core.flush())
     }
